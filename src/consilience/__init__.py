@@ -2,7 +2,8 @@
 
 Several neural networks, each trained on private data, are coupled: at every round each also moves a little towards its
 neighbours' parameters. Below a critical coupling each knows only its own data; above it all of them generalise to data
-that they never saw. This package simulates such populations, measures the transition, and stores what it computed.
+that they never saw. This package simulates such populations, predicts them, measures the transition, and stores what it
+computed.
 
 Subpackages and the entry points `simulate` and `sweep` are imported when they are first used, so that
 `import consilience` stays light.
@@ -28,6 +29,7 @@ _SUBPACKAGES = (
     "simulation",
     "store",
     "tasks",
+    "theory",
 )
 
 __all__ = [  # noqa: RUF022 (entry points first)
@@ -44,6 +46,7 @@ __all__ = [  # noqa: RUF022 (entry points first)
     "simulation",
     "store",
     "tasks",
+    "theory",
 ]
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
         simulation,
         store,
         tasks,
+        theory,
     )
     from consilience.experiments import sweep
     from consilience.simulation import simulate

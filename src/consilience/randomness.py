@@ -31,6 +31,8 @@ class Purpose(enum.IntEnum):
     SCHEDULE = 6
     SUBSET = 7
     BOOTSTRAP = 8
+    DISORDER = 9
+    INITIAL_MAGNETIZATION = 10
 
 
 def check_seed(seed: Any) -> int:

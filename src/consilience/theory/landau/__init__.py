@@ -1,0 +1,48 @@
+"""The effective Ginzburg–Landau theory of collective learning (paper 001, Eqs. (4)–(8), Appendices A and B).
+
+Every agent is one scalar, its order parameter m_i, in a Landau potential whose shape its data decide; the coupling
+draws the agents together. With it come the loss on everybody's data, equilibria, phase diagrams, and the disorder δ_i
+of real data.
+
+m = landau.integrate(delta, initial, depth=1, coupling=2.0, times=[0.0, 10.0])      # in time
+landau.sweep(delta, initial, depth=1, couplings=[0.0, 1.0, 10.0])                   # against the coupling
+landau.phase_diagram({"coupling": [0.0, 1.0], "weight_decay": [1e-3, 0.1]})         # over any two control parameters
+"""
+
+from __future__ import annotations
+
+from consilience.theory.landau.dynamics import Triadic, drift, energy, potential
+from consilience.theory.landau.integration import integrate, time_average
+from consilience.theory.landau.layered import layered
+from consilience.theory.landau.learning_path import cross_accuracy, learning_path, linear_state
+from consilience.theory.landau.losses import cross_loss, effective_loss
+from consilience.theory.landau.phase_diagram import CONTROLS, phase_diagram
+from consilience.theory.landau.protocols import (
+    PROTOCOLS,
+    gaussian_disorder,
+    hysteresis_area,
+    sweep,
+    uniform_start,
+)
+
+__all__ = [
+    "CONTROLS",
+    "PROTOCOLS",
+    "Triadic",
+    "cross_accuracy",
+    "cross_loss",
+    "drift",
+    "effective_loss",
+    "energy",
+    "gaussian_disorder",
+    "hysteresis_area",
+    "integrate",
+    "layered",
+    "learning_path",
+    "linear_state",
+    "phase_diagram",
+    "potential",
+    "sweep",
+    "time_average",
+    "uniform_start",
+]

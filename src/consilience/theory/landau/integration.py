@@ -1,0 +1,261 @@
+"""`integrate`: the order parameters of all agents in time, for any batch of realizations and couplings at once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consilience.errors import IncompatiblePair, InvalidSpec
+from consilience.graphs import Graph
+from consilience.theory.landau.arguments import System, as_callable, check_positive, check_system, check_times
+from consilience.theory.landau.dynamics import (
+    Triadic,
+    graph_pull,
+    local_drift,
+    local_slope,
+    mean_field_pull,
+    triadic_pull,
+)
+from consilience.theory.landau.solvers import dormand_prince, rodas4, solve
+
+_MAX_STEPS = 1_000_000
+
+
+@functools.partial(jax.jit, static_argnames=("depth",))
+def _on_complete_graph(initial: Any, rows: dict[str, Any], times: Any, rtol: Any, atol: Any, *, depth: int) -> Any:
+    """Constant coupling on the complete graph: implicit, in O(N). `rows` hold (rows, agents) or (rows, 1) arrays."""
+    local = {name: rows[name] for name in ("delta", "weight_decay", "second_moment")}
+    pull = rows["coupling"]
+
+    def field(t: Any, m: Any) -> Any:
+        return local_drift(m, **local, depth=depth) + pull * mean_field_pull(m)
+
+    def diagonal(m: Any) -> Any:
+        return local_slope(m, **local, depth=depth) - pull
+
+    step = rodas4(field, diagonal, pull)
+    return solve(field, step, initial, times, order=4, rtol=rtol, atol=atol, max_steps=_MAX_STEPS)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the compiled program depends on; all else are its arguments.
+
+    Attributes:
+        local: −∇ of an agent's own potential.
+        depth: D.
+        coupling_at: σ̂(t), if it changes.
+        adjacency_at: q(t), if it changes.
+        is_uniform: whether all agents listen to all others with the same, constant weight.
+        is_triadic: whether there is a coupling of three agents.
+    """
+
+    local: Callable[..., Any]
+    depth: int
+    coupling_at: Callable[[Any], Any] | None = None
+    adjacency_at: Callable[[Any], Any] | None = None
+    is_uniform: bool = False
+    is_triadic: bool = False
+
+
+@functools.partial(jax.jit, static_argnames=("form",))
+def _on_any_graph(
+    initial: Any, rows: dict[str, Any], adjacency: Any, triadic: Any, times: Any, rtol: Any, atol: Any, *, form: Form
+) -> Any:
+    """Any graph, couplings that change in time, and three agents at a time: explicit."""
+    local = {name: rows[name] for name in ("delta", "weight_decay", "second_moment")}
+
+    def field(t: Any, m: Any) -> Any:
+        sigma = rows["coupling"] if form.coupling_at is None else form.coupling_at(t)
+        weights = adjacency if form.adjacency_at is None else jnp.asarray(form.adjacency_at(t), m.dtype)
+        pull = mean_field_pull(m, adjacency[0, -1]) if form.is_uniform else graph_pull(m, weights)
+        result = form.local(m, **local, depth=form.depth) + sigma * pull
+        if form.is_triadic:
+            result = result + triadic["coupling"] * triadic_pull(m, weights, triadic["selectivity"])
+        return result
+
+    step = dormand_prince(field)
+    return solve(field, step, initial, times, order=5, rtol=rtol, atol=atol, max_steps=_MAX_STEPS)
+
+
+def integrate(
+    delta: Any,
+    initial: Any,
+    *,
+    depth: int,
+    coupling: Any,
+    weight_decay: Any = 1e-3,
+    times: Any,
+    graph: Graph | Callable[[Any], Any] | None = None,
+    second_moment: Any = 1.0,
+    triadic: Triadic | None = None,
+    rtol: float = 1e-10,
+    atol: float = 1e-12,
+) -> np.ndarray:
+    """Solve Eq. (4) of paper 001 forward in time.
+
+    All realizations of one coupling advance as one array, with steps of their own for each coupling.
+
+    Args:
+        delta: δ_i, shape (…, agents).
+        initial: m_i at times[0], broadcastable against `delta`.
+        depth: D ≥ 0, hidden layers.
+        coupling: σ̂ ≥ 0, broadcastable against the batch shape (…); or a function of time σ̂(t) that JAX can trace, for
+            the whole batch.
+        weight_decay: γ̂ ≥ 0, broadcastable against the batch shape.
+        times: increasing, shape (times,), in units of the theory's time (t = 2η · rounds for networks trained with
+            squared loss, docs/theory.md).
+        graph: who listens to whom; the complete graph with unit weights if None; or a function of time that gives the
+            weights q_ij(t), shape (agents, agents), and that JAX can trace.
+        second_moment: s_i ≥ 0, broadcastable against `delta`; 1 in the paper.
+        triadic: a coupling of three agents besides, in O(N³).
+        rtol: tolerated error relative to |m|, per step, in the root mean square over the agents of the worst
+            realization.
+        atol: tolerated absolute error.
+
+    Returns:
+        m, shape (times, …, agents), double precision. A realization that cannot be continued (which only s_i = 0
+        allows, where nothing bounds m) is NaN from then on; the others do not notice.
+
+    Raises:
+        InvalidSpec: for values that cannot be (negative depth, δ that is not finite, times out of order, ...).
+        IncompatiblePair: for shapes or a graph that do not fit.
+
+    Example:
+        >>> m = integrate([1.0, 1.0], [0.1, -0.2], depth=1, coupling=0.0, weight_decay=0.0, times=[0.0, 50.0])
+        >>> m[-1].round(6).tolist()                      # uncoupled, each agent falls into a well of its own
+        [1.0, -1.0]
+        >>> m = integrate([1.0, 1.0], [0.1, -0.2], depth=1, coupling=5.0, weight_decay=0.0, times=[0.0, 50.0])
+        >>> m[-1].round(6).tolist()                      # coupled, both into the same
+        [-1.0, -1.0]
+
+    Source:
+        Paper 001, Eq. (4) = (A11); Appendix B for its own protocol.
+    """
+    coupling_at, adjacency_at = as_callable(coupling), as_callable(graph)
+    system = check_system(
+        delta,
+        initial,
+        depth=depth,
+        coupling=0.0 if coupling_at else coupling,
+        weight_decay=weight_decay,
+        graph=None if adjacency_at else graph,  # pyright: ignore[reportArgumentType]
+        second_moment=second_moment,
+        triadic=triadic,
+    )
+    is_constant = coupling_at is None and adjacency_at is None
+    form = Form(
+        local=local_drift,
+        depth=system.depth,
+        coupling_at=coupling_at,
+        adjacency_at=adjacency_at,
+        is_uniform=system.uniform_weight is not None and adjacency_at is None,
+        is_triadic=triadic is not None,
+    )
+    rows = {
+        "delta": system.delta.reshape(-1, system.num_agents),
+        "second_moment": system.second_moment.reshape(-1, system.num_agents),
+        "coupling": system.coupling.reshape(-1, 1),
+        "weight_decay": system.weight_decay.reshape(-1, 1),
+    }
+    initial = system.initial.reshape(-1, system.num_agents)
+    tolerances = check_positive("rtol", rtol), check_positive("atol", atol)
+    if system.uniform_weight is not None and is_constant and triadic is None:
+        rows["coupling"] = rows["coupling"] * system.uniform_weight
+
+        def on_complete_graph(initial: np.ndarray, rows: dict[str, np.ndarray], times: np.ndarray) -> Any:
+            return _on_complete_graph(initial, rows, times, *tolerances, depth=form.depth)
+
+        m = solve_rows(on_complete_graph, initial, rows, check_times(times))
+    else:
+        m = solve_rows(on_any_graph(system, form, tolerances, triadic), initial, rows, check_times(times))
+    return m.reshape(-1, *system.initial.shape)
+
+
+def on_any_graph(
+    system: System, form: Form, tolerances: tuple[float, float], triadic: Triadic | None = None
+) -> Callable[[np.ndarray, dict[str, np.ndarray], np.ndarray], Any]:
+    """The explicit solver of a system: (initial, rows, times) → states and number of steps."""
+    options = {} if triadic is None else {"coupling": triadic.coupling, "selectivity": triadic.selectivity}
+
+    def solver(initial: np.ndarray, rows: dict[str, np.ndarray], times: np.ndarray) -> Any:
+        _check_functions_of_time(form, times[0], system.num_agents)
+        return _on_any_graph(initial, rows, system.adjacency, options, times, *tolerances, form=form)
+
+    return solver
+
+
+def solve_rows(
+    solver: Callable[[np.ndarray, dict[str, np.ndarray], np.ndarray], Any],
+    initial: np.ndarray,
+    rows: dict[str, np.ndarray],
+    times: np.ndarray,
+) -> np.ndarray:
+    """The states of all rows at all times, shape (times, rows, ...); rows of equal coupling are solved together."""
+    result = np.empty((len(times), *initial.shape))
+    result[0] = initial
+    if len(times) > 1 and initial.size:
+        with jax.enable_x64(True):
+            for group in _groups(rows["coupling"]):
+                part = {name: values[group] for name, values in rows.items()}
+                result[:, group] = np.asarray(solver(initial[group], part, times)[0])
+    return result
+
+
+def _groups(couplings: np.ndarray) -> list[Any]:
+    """Rows of equal coupling: they share steps, and the stiffest coupling does not set those of the others."""
+    values, members = np.unique(couplings.ravel(), return_inverse=True)
+    return [slice(None)] if len(values) == 1 else [members == k for k in range(len(values))]
+
+
+def _check_functions_of_time(form: Form, start: float, num_agents: int) -> None:
+    """Refuse functions of time whose values have the wrong shape, or cannot be at the first moment."""
+    checks = (("coupling", form.coupling_at, ()), ("graph", form.adjacency_at, (num_agents, num_agents)))
+    for name, function, shape in checks:
+        if function is None:
+            continue
+        value = np.asarray(function(start), dtype=np.float64)
+        if value.shape != shape:
+            raise IncompatiblePair(
+                f"{name}({start:g}) has shape {value.shape}; it has to be {shape or 'a single number'} at every "
+                f"moment, for {num_agents} agents. A coupling per realization cannot change in time: integrate one by "
+                "one."
+            )
+        if not (np.isfinite(value).all() and (value >= 0).all()):
+            raise InvalidSpec(
+                f"{name}({start:g}) holds {value.min():g}: agents attract each other with weights that are finite and "
+                "not negative. Write a function with values from 0 up."
+            )
+
+
+def time_average(m: np.ndarray, times: Any, *, after: float) -> np.ndarray:
+    """The average of a trajectory over times ≥ `after`, by the trapezoidal rule.
+
+    Args:
+        m: any quantity along a trajectory, shape (times, ...).
+        times: increasing, shape (times,).
+        after: where the average begins; the first of the times from there on counts.
+
+    Returns:
+        Shape (...).
+
+    Raises:
+        InvalidSpec: if `after` leaves no time to average over.
+
+    Example:
+        >>> time_average(np.array([9.0, 1.0, 3.0]), [0.0, 1.0, 2.0], after=1.0).item()
+        2.0
+    """
+    times = check_times(times)
+    kept = times >= after
+    if not kept.any():
+        raise InvalidSpec(f"after={after:g} leaves none of the times up to {times[-1]:g}. Write after={times[-1]:g}.")
+    if kept.sum() == 1:
+        return np.asarray(m[-1])
+    return np.trapezoid(m[kept], times[kept], axis=0) / (times[-1] - times[kept][0])

@@ -1,0 +1,196 @@
+"""Order parameter and loss against the coupling: quenches, and adiabatic sweeps in both directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from consilience.axes import AGENT
+from consilience.errors import InvalidSpec, UnknownName
+from consilience.graphs import Graph
+from consilience.randomness import Purpose, check_seed, generator
+from consilience.theory.landau.arguments import numbers
+from consilience.theory.landau.integration import integrate, time_average
+from consilience.theory.landau.losses import effective_loss
+
+PROTOCOLS = ("quench", "adiabatic_up", "adiabatic_down")
+
+SPAN = 10.0
+"""Paper 001, Appendix B: each coupling is integrated for this long; the second half is averaged over."""
+_RECORDS = 25
+
+
+def gaussian_disorder(
+    num_realizations: int, num_agents: int, *, mean: float = 0.0, std: float = 2.0, seed: int = 0
+) -> np.ndarray:
+    """δ ~ N(mean, std²) of many realizations, shape (realizations, agents).
+
+    Realization r depends on (seed, r) and the number of agents only: wider disorder is the same, stretched (common
+    random numbers).
+
+    Example:
+        >>> gaussian_disorder(3, 200).shape
+        (3, 200)
+
+    Source:
+        Paper 001, Appendix B, with N(0, 2) read as a standard deviation of 2.
+    """
+    seed = check_seed(seed)
+    draws = [generator(seed, Purpose.DISORDER, r).standard_normal(num_agents) for r in range(num_realizations)]
+    return mean + std * np.array(draws).reshape(num_realizations, num_agents)
+
+
+def uniform_start(
+    num_realizations: int, num_agents: int, *, width: float = 2.0, offset: float = 0.05, seed: int = 0
+) -> np.ndarray:
+    """m(0) uniform on [−width + offset, width + offset], shape (realizations, agents).
+
+    The paper's small offset ε favours positive ⟨m⟩, as the activation functions of networks do.
+
+    Example:
+        >>> m = uniform_start(3, 200)
+        >>> bool(((m > -1.95) & (m < 2.05)).all())
+        True
+
+    Source:
+        Paper 001, Appendix B.
+    """
+    seed = check_seed(seed)
+    draws = [
+        generator(seed, Purpose.INITIAL_MAGNETIZATION, r).uniform(-width, width, num_agents)
+        for r in range(num_realizations)
+    ]
+    return offset + np.array(draws).reshape(num_realizations, num_agents)
+
+
+def sweep(
+    delta: Any,
+    initial: Any,
+    *,
+    depth: int,
+    couplings: Any,
+    protocol: str = "quench",
+    weight_decay: float = 1e-3,
+    graph: Graph | None = None,
+    second_moment: Any = 1.0,
+    span: float = SPAN,
+    average_after: float = SPAN / 2,
+    rtol: float = 1e-3,
+    atol: float = 1e-6,
+) -> xr.Dataset:
+    """Time-averaged order parameters and losses against the coupling.
+
+    Args:
+        delta: δ_i, shape (agents,) or (seeds, agents).
+        initial: m_i(0), shape (agents,) or (seeds, agents).
+        depth: D ≥ 0.
+        couplings: values of σ̂ ≥ 0, increasing.
+        protocol: "quench": each coupling starts from `initial`. "adiabatic_up" and "adiabatic_down": the first (or
+            last) coupling starts from `initial`, each other one from the final state of the one before.
+        weight_decay: γ̂ ≥ 0.
+        graph: the complete graph if None.
+        second_moment: s_i, broadcastable against `delta`.
+        span: how long each coupling is integrated, in units of the theory's time.
+        average_after: from when on observables are averaged.
+        rtol: as in `integrate`. The default is that of SciPy's RK45, the paper's solver.
+        atol: as in `integrate`.
+
+    Returns:
+        A data set with dimensions "coupling", "seed" and "agent":
+
+        - `order_parameter` (coupling, seed, agent): the time average of m_i,
+        - `magnetization` (coupling, seed): of ⟨m⟩,
+        - `loss` (coupling, seed): of ⟨L̂⟩, Eq. (5),
+        - `final` (coupling, seed, agent): m_i at the end,
+        - `outcome` (coupling, seed): "completed", or "diverged"; what diverged is NaN elsewhere.
+
+    Raises:
+        UnknownName: for a protocol that does not exist.
+        InvalidSpec: for values that cannot be.
+        IncompatiblePair: for shapes or a graph that do not fit.
+
+    Example:
+        >>> delta, initial = gaussian_disorder(20, 50), uniform_start(20, 50)
+        >>> result = sweep(delta, initial, depth=1, couplings=[0.0, 2.0])
+        >>> abs(result.magnetization).mean("seed").values.round(1).tolist()       # disorder, order
+        [0.1, 0.7]
+
+    Source:
+        Paper 001, Appendix B.
+    """
+    if protocol not in PROTOCOLS:
+        raise UnknownName.among("protocol", protocol, PROTOCOLS)
+    sigma = numbers("couplings", couplings, least=0, meaning="agents attract each other with strength σ̂.")
+    if sigma.ndim != 1 or sigma.size == 0 or (np.diff(sigma) <= 0).any():
+        raise InvalidSpec(f"couplings={couplings!r}: write increasing values of σ̂, couplings=[0.0, 1.0, 10.0], say.")
+    if not 0 <= average_after < span:
+        raise InvalidSpec(
+            f"average_after={average_after:g} leaves nothing of span={span:g} to average over. Write "
+            f"average_after={span / 2:g}."
+        )
+    delta = np.atleast_2d(numbers("delta", delta, meaning="δ_i = ⟨x̂ŷ⟩ is an average over agent i's data."))
+    state = np.asarray(initial, dtype=np.float64)
+    times = np.unique(np.concatenate([[0.0], np.linspace(average_after, span, _RECORDS + 1)]))
+    order = range(len(sigma))[:: -1 if protocol == "adiabatic_down" else 1]
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for k in order:
+        m = integrate(
+            delta, state, depth=depth, coupling=sigma[k], weight_decay=weight_decay, times=times, graph=graph,
+            second_moment=second_moment, rtol=rtol, atol=atol,
+        )  # fmt: skip
+        loss = effective_loss(m, delta, depth, second_moment=second_moment)
+        average = time_average(m, times, after=average_after)
+        found[k] = {
+            "order_parameter": average,
+            "magnetization": average.mean(-1),
+            "loss": time_average(loss, times, after=average_after),
+            "final": m[-1],
+        }
+        if protocol != "quench":
+            # What has diverged stays so, as it does in simulated sweeps; any number stands for it meanwhile.
+            state = np.where(np.isfinite(m[-1]), m[-1], 0.0)
+            if k != order[0]:
+                lost = ~np.isfinite(found[order[order.index(k) - 1]]["magnetization"])
+                for values in found[k].values():
+                    values[lost] = np.nan
+    return _labelled({name: np.stack([found[k][name] for k in range(len(sigma))]) for name in found[0]}, sigma)
+
+
+def _labelled(values: dict[str, np.ndarray], sigma: np.ndarray) -> xr.Dataset:
+    dims = ("coupling", "seed", AGENT)
+    names = {
+        "order_parameter": "order parameter $m_i$",
+        "magnetization": r"mean magnetization $\langle m \rangle$",
+        "loss": r"mean effective loss $\langle \hat{L} \rangle$",
+        "final": "order parameter $m_i$ at the end",
+    }
+    dataset = xr.Dataset(
+        {name: (dims[: array.ndim], array, {"long_name": names[name]}) for name, array in values.items()},
+        coords={
+            "coupling": ("coupling", sigma, {"long_name": r"coupling $\hat{\sigma}$"}),
+            "seed": np.arange(values["magnetization"].shape[1]),
+            AGENT: np.arange(values["final"].shape[2]),
+        },
+    )
+    completed = np.isfinite(values["magnetization"])
+    return dataset.assign(outcome=(dims[:2], np.where(completed, "completed", "diverged")))
+
+
+def hysteresis_area(up: xr.DataArray, down: xr.DataArray) -> xr.DataArray:
+    """∫ |⟨m⟩_down − ⟨m⟩_up| dσ̂ between the two adiabatic sweeps, by the trapezoidal rule.
+
+    Args:
+        up: ⟨m⟩ of the sweep upward, with a dimension "coupling"; down: the same downward.
+        down: of the sweep downward, on the same couplings.
+
+    Returns:
+        The other dimensions; 0 where the sweeps coincide.
+
+    Example:
+        >>> up = xr.DataArray([0.0, 0.0, 1.0], dims="coupling", coords={"coupling": [0.0, 1.0, 2.0]})
+        >>> float(hysteresis_area(up, up + 1))
+        2.0
+    """
+    return abs(down - up).integrate("coupling").rename("hysteresis_area")
