@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consilience.experiments import spec
 from consilience.experiments.assemble import load_stored
+from consilience.experiments.computation import Computation, compute
 from consilience.experiments.estimate import Estimate, estimate
 from consilience.experiments.identity import UnnamedPartError, describe, identity
 from consilience.experiments.plan import PROTOCOLS, Block, plan
@@ -14,11 +15,13 @@ from consilience.experiments.sweep import NotStoredWarning, SweepProgress, run_s
 __all__ = [
     "PROTOCOLS",
     "Block",
+    "Computation",
     "Estimate",
     "NotStoredWarning",
     "Sweep",
     "SweepProgress",
     "UnnamedPartError",
+    "compute",
     "describe",
     "estimate",
     "identity",

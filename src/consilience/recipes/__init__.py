@@ -1,43 +1,24 @@
-"""Named, complete experiments: the figures of the papers."""
+"""Named, complete experiments: the figures of the papers, and studies beyond them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType, ModuleType
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from consilience.errors import UnknownName
 from consilience.recipes import figure_3
+from consilience.recipes.recipe import Execute, Recipe, Table
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """A named experiment.
-
-    Attributes:
-        name: by which the command line knows it.
-        summary: one line.
-        presets: "quick", "default", "full" → a function that makes the protocol.
-        module: holds `sweeps`, `run`, `rows`, `draw` and `subtitle` for that protocol.
-    """
-
-    name: str
-    summary: str
-    presets: Mapping[str, Callable[[], Any]]
-    module: ModuleType
-
-
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        "figure-3": Recipe(
-            name="figure-3",
-            summary="the collective-learning transition in coupled networks (paper 001, Fig. 3)",
-            presets=MappingProxyType({"quick": figure_3.quick, "default": figure_3.Figure3, "full": figure_3.full}),
-            module=figure_3,
-        )
-    }
+_ALL = (
+    Recipe(
+        name="figure-3",
+        summary="the collective-learning transition in coupled networks (paper 001, Fig. 3)",
+        presets=MappingProxyType({"quick": figure_3.quick, "default": figure_3.Figure3, "full": figure_3.full}),
+        module=figure_3,
+    ),
 )
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
 """All recipes, by name."""
 
 
@@ -56,4 +37,4 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Recipe", "figure_3", "get"]
+__all__ = ["RECIPES", "Execute", "Recipe", "Table", "figure_3", "get"]

@@ -31,6 +31,7 @@ from consilience.observables import (
     susceptibility,
     symmetry_index,
 )
+from consilience.recipes.recipe import Table
 
 OBSERVE = (
     "accuracy", "loss", "cross_accuracy", "magnetization", "parameter_mean", "consensus_distance", "mergeability",
@@ -266,6 +267,76 @@ def rows(result: Result) -> list[dict[str, Any]]:
                 row["binder_cumulant"] = float(binder_cumulant(ensemble)) if several else None
                 table.append(row)
     return table
+
+
+def stem(config: Figure3) -> str:
+    """The name of the figure's files."""
+    return f"figure-3-{config.dataset}"
+
+
+def tables(result: Result) -> list[Table]:
+    """One table per protocol and network: ⟨A⟩, ⟨L⟩, ⟨m⟩ and, for quenches, the two indices, against σ."""
+
+    def number(value: float, spread: float | None) -> str:
+        return f"{value:.3f}" if spread is None else f"{value:.3f} ± {spread:.3f}"
+
+    found, all_rows = [], rows(result)
+    for protocol in result.curves:
+        for network in dict.fromkeys(row["network"] for row in all_rows if row["protocol"] == protocol):
+            mine = [row for row in all_rows if (row["protocol"], row["network"]) == (protocol, network)]
+            indices = result.indices.sel(network=network)
+            columns = ["σ", "⟨A⟩", "⟨L⟩", "⟨m⟩"]
+            lines = [
+                [f"{row['coupling']:g}", *(number(row[key], row[f"{key}_std"]) for key in
+                                           ("accuracy", "loss", "magnetization"))]
+                for row in mine
+            ]  # fmt: skip
+            if protocol == "quench":
+                columns += ["symmetry", "column"]
+                for line, row in zip(lines, mine, strict=True):
+                    at = indices.sel(coupling=row["coupling"])
+                    line += [f"{float(at.symmetry_index):.2f}", f"{float(at.column_index):.2f}"]
+            found.append(Table(f"{result.config.dataset}, {network}, {protocol.replace('_', ' ')}", columns, lines))
+    return found
+
+
+def remarks(result: Result) -> list[str]:
+    """Critical couplings, the learning path, and how the replicas ended."""
+    realizations = result.config.num_realizations
+    lines = [
+        f"critical coupling σ_c, where ⟨A⟩ exceeds chance by {result.config.margin:g} "
+        f"(n = {realizations} realization{'s' if realizations > 1 else ''}):"
+    ]
+    for protocol, members in result.critical.items():
+        lines += [f"  {network:6} {protocol.replace('_', ' '):14} {found}" for network, found in members.items()]
+    lines.append("learning path: R² against the rank-one S_x of " + next(iter(result.r2)) + ", effective rank of S_x:")
+    lines += [f"  {network:6} {value:.2f}  {result.ranks[network]:.2f}" for network, value in result.r2.items()]
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in result.outcomes.items())
+    work = result.seconds["advance"] + result.seconds["observe"]
+    share = result.seconds["observe"] / max(work, 1e-9)
+    lines.append(
+        f"replicas: {counts}. Computing took {work:.0f} s ({share:.0%} of it evaluation) and "
+        f"{result.seconds['compile']:.0f} s of compiling."
+    )
+    return lines
+
+
+def as_data(result: Result) -> dict[str, Any]:
+    """All numbers of the figure, as plain data."""
+    return {
+        "config": dataclasses.asdict(result.config),
+        "rows": rows(result),
+        "critical_couplings": {
+            protocol: {network: dataclasses.asdict(critical) for network, critical in members.items()}
+            for protocol, members in result.critical.items()
+        },
+        "symmetry_index": result.indices.symmetry_index.to_series().unstack(0).to_dict(),
+        "column_index": result.indices.column_index.to_series().unstack(0).to_dict(),
+        "r_squared": result.r2,
+        "effective_rank": result.ranks,
+        "outcomes": result.outcomes,
+        "seconds": result.seconds,
+    }
 
 
 def draw(result: Result) -> Any:

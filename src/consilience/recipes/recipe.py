@@ -1,0 +1,62 @@
+"""What a recipe is, and what it may ask of whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol, overload
+
+import xarray as xr
+
+from consilience.experiments import Computation, Sweep
+
+
+class Execute(Protocol):
+    """Runs or loads what a recipe needs: `experiments.run_sweep` and `experiments.compute`, with a store, say."""
+
+    @overload
+    def __call__(self, work: Sweep, /) -> xr.Dataset: ...
+    @overload
+    def __call__(self, work: Computation, /) -> dict[str, xr.Dataset]: ...
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a title.
+
+    Attributes:
+        title: above the table.
+        columns: their headings.
+        rows: cells as they are shown; every row as long as `columns`.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named experiment.
+
+    Its module holds, for the protocol `config` that a preset makes:
+
+    - `for_dataset(config, dataset)`: the protocol on another data set, or an error that says why there is none,
+    - `sweeps(config, data_dir=)`: the simulations that it plans, name → `Sweep`; none for theory,
+    - `run(config, execute, data_dir=)`: the result,
+    - `draw(result)`: its figure, `tables(result)` and `remarks(result)`: what is printed, `as_data(result)`: all
+      numbers as plain data,
+    - `stem(config)`: the name of its files.
+
+    Attributes:
+        name: by which the command line knows it.
+        summary: one line.
+        presets: "quick", "default", "full" → a function that makes the protocol.
+        module: as above.
+    """
+
+    name: str
+    summary: str
+    presets: Mapping[str, Callable[[], Any]]
+    module: ModuleType
