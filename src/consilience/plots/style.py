@@ -72,8 +72,8 @@ def markers(labels: list[str]) -> dict[str, str]:
     return {label: _MARKERS[position % len(_MARKERS)] for position, label in enumerate(labels)}
 
 
-def coupling_axis(axes: Axes, couplings: np.ndarray, *, label: bool = True) -> None:
-    """A logarithmic axis for the coupling σ that has room for σ = 0 at its left end.
+def coupling_axis(axes: Axes, couplings: np.ndarray, *, label: str = r"coupling $\sigma$ of Eq. (2)") -> None:
+    """A logarithmic axis for the coupling that has room for σ = 0 at its left end.
 
     Example:
         >>> axes = Figure().subplots()
@@ -91,8 +91,7 @@ def coupling_axis(axes: Axes, couplings: np.ndarray, *, label: bool = True) -> N
     ticks = [0.0, *decades[decades > smallest * 1.5]]
     axes.set_xticks(ticks, ["0", *[f"$10^{{{round(np.log10(tick))}}}$" for tick in ticks[1:]]])
     axes.xaxis.set_minor_locator(NullLocator())
-    if label:
-        axes.set_xlabel(r"coupling $\sigma$ of Eq. (2)")
+    axes.set_xlabel(label)
 
 
 def letter(axes: Axes, text: str) -> None:

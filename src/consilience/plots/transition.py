@@ -22,6 +22,7 @@ def curves(
     dashed: bool = False,
     label: str = "",
     every_label: bool = True,
+    axis_label: str = r"coupling $\sigma$ of Eq. (2)",
 ) -> None:
     """Mean over realizations against coupling, one curve per network, with a band of one standard deviation.
 
@@ -34,6 +35,7 @@ def curves(
         dashed: dashed lines without markers (an adiabatic sweep) instead of markers (a quench).
         label: appended to the labels of the curves.
         every_label: whether the curves are labelled at all.
+        axis_label: of the horizontal axis.
 
     Example:
         >>> accuracy = xr.DataArray([[[0.1, 0.3], [0.7, 0.9]]], dims=("network", "coupling", "seed"),
@@ -57,7 +59,7 @@ def curves(
             axes.plot(x, mean, f"{marker[name]}-", color=colour[name], label=shown, linewidth=0.8)
         if one.sizes[over] > 1 and not dashed:
             axes.fill_between(x, mean - spread, mean + spread, color=colour[name], alpha=0.2, linewidth=0)
-    coupling_axis(axes, quantity[coupling].values)
+    coupling_axis(axes, quantity[coupling].values, label=axis_label)
 
 
 def linear_inset(axes: Axes, quantity: xr.DataArray, *, series: str = "network", over: str = "seed") -> Axes:

@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from consilience.errors import UnknownName
-from consilience.recipes import figure_3
+from consilience.recipes import figure_2, figure_3
 from consilience.recipes.recipe import Execute, Recipe, Table
 
 _ALL = (
+    Recipe(
+        name="figure-2",
+        summary="disorder, order, disorder: the effective theory (paper 001, Fig. 2)",
+        presets=MappingProxyType({"quick": figure_2.quick, "default": figure_2.Figure2, "full": figure_2.Figure2}),
+        module=figure_2,
+    ),
     Recipe(
         name="figure-3",
         summary="the collective-learning transition in coupled networks (paper 001, Fig. 3)",
@@ -37,4 +43,4 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Execute", "Recipe", "Table", "figure_3", "get"]
+__all__ = ["RECIPES", "Execute", "Recipe", "Table", "figure_2", "figure_3", "get"]

@@ -58,7 +58,7 @@ def test_the_coupling_axis_has_room_for_zero(couplings: list[float], ticks: list
 
 def test_the_label_may_be_left_out() -> None:
     axes = new_axes()
-    plots.coupling_axis(axes, COUPLINGS, label=False)
+    plots.coupling_axis(axes, COUPLINGS, label="")
     assert axes.get_xlabel() == ""
 
 
@@ -120,7 +120,7 @@ def test_there_is_a_band_only_where_there_are_realizations() -> None:
     assert len(axes.collections) == 0
     assert axes.lines[2].get_linestyle() == "--"
     assert axes.lines[2].get_label() == "D = 0, adiabatic"
-    plots.curves(axes, quantity(), every_label=False)
+    plots.curves(axes, quantity(), every_label="")
     assert axes.lines[4].get_label().startswith("_")  # in no legend
 
 
