@@ -180,7 +180,7 @@ def network_of_round(experiment: Experiment, round: int) -> Network:
     schedules = experiment.schedules
     now = {
         name: None if (schedule := getattr(schedules, name)) is None else np.asarray(schedule(round))
-        for name in ("active", "edges", "mixing", "adjacency", "roles")
+        for name in ("active", "edges", "mixing", "adjacency", "roles", "coupling")
     }
     return Network(
         graph=experiment.graph if now["adjacency"] is None else from_adjacency(now["adjacency"]),
@@ -189,6 +189,7 @@ def network_of_round(experiment: Experiment, round: int) -> Network:
         roles=np.asarray(experiment.roles) if now["roles"] is None else now["roles"],
         active=now["active"],
         edges=now["edges"],
+        coupling_factor=1.0 if now["coupling"] is None else float(now["coupling"]),
     )
 
 

@@ -17,8 +17,17 @@ import pytest
 
 import consilience as cs
 from consilience import graphs
-from consilience.algorithms import DGD, SERVER, AdaptThenCombine, Algorithm, DiffusiveCoupling, descend, local_sgd
-from consilience.graphs import Bernoulli, Graph, MixingMatrix, Periodic, RandomSubset, Schedules
+from consilience.algorithms import (
+    DGD,
+    SERVER,
+    AdaptThenCombine,
+    Algorithm,
+    DiffusiveCoupling,
+    TriadicCoupling,
+    descend,
+    local_sgd,
+)
+from consilience.graphs import Bernoulli, Graph, Interpolated, MixingMatrix, Periodic, RandomSubset, Schedules
 from consilience.simulation import make_ensemble, run_ensemble
 from registries import (
     ROUNDING,
@@ -362,10 +371,15 @@ def test_power_sgd_is_exact_on_matrices_of_rank_one() -> None:
 SQUARE = graphs.cycle(4)
 LEARN = AdaptThenCombine(learning_rate=0.1, local_steps=2)
 COUPLE = DiffusiveCoupling(learning_rate=0.1, coupling=3.0)
+TRIADS = TriadicCoupling(learning_rate=0.1, coupling=2.0, triadic_coupling=4.0, selectivity=0.5)
 ACTIVE = Bernoulli(0.5, num_agents=4, seed=1)
 LINKS = Bernoulli(0.6, num_agents=4, seed=3, links=True)
 CHANGING_WEIGHTS = Periodic(np.stack([graphs.metropolis(SQUARE).weights, np.eye(4), np.roll(np.eye(4), 1, axis=0)]))
 CHANGING_ADJACENCY = Periodic(np.stack([SQUARE.adjacency, np.triu(SQUARE.adjacency), 3 * np.tril(SQUARE.adjacency)]))
+WEIGHTS_OF_TRIADS = Periodic(
+    np.stack([TRIADS.default_mixing(graphs.from_adjacency(q)).weights for q in CHANGING_ADJACENCY.values])
+)
+RAMP = Interpolated(rounds=(0, 1, 3), values=(2.0, 0.0, 1.5))
 
 
 @pytest.mark.parametrize(
@@ -375,6 +389,19 @@ CHANGING_ADJACENCY = Periodic(np.stack([SQUARE.adjacency, np.triu(SQUARE.adjacen
         pytest.param(COUPLE, weighted_star(), Schedules(edges=LINKS), id="links"),
         pytest.param(DGD(learning_rate=0.1), directed_cycle(), Schedules(active=ACTIVE), id="activity"),
         pytest.param(COUPLE, SQUARE, Schedules(adjacency=CHANGING_ADJACENCY), id="adjacency"),
+        pytest.param(COUPLE, graphs.complete(4), Schedules(coupling=RAMP), id="coupling"),
+        pytest.param(
+            TRIADS,
+            SQUARE,
+            Schedules(adjacency=CHANGING_ADJACENCY, mixing=WEIGHTS_OF_TRIADS, coupling=RAMP),
+            id="adjacency of pairs and triads, coupling",
+        ),
+        pytest.param(
+            TRIADS,
+            weighted_star(),
+            Schedules(edges=LINKS, active=ACTIVE, coupling=RAMP),
+            id="links of triads, activity, coupling",
+        ),
         pytest.param(
             LEARN, SQUARE, Schedules(mixing=CHANGING_WEIGHTS, edges=LINKS, active=ACTIVE), id="mixing, links, activity"
         ),
@@ -382,7 +409,8 @@ CHANGING_ADJACENCY = Periodic(np.stack([SQUARE.adjacency, np.triu(SQUARE.adjacen
 )
 def test_schedules(algorithm: Algorithm, graph: Graph, schedules: Schedules) -> None:
     num_rounds = 4
-    for schedule in (schedules.mixing, schedules.edges, schedules.active, schedules.adjacency):
+    changing = (schedules.mixing, schedules.edges, schedules.active, schedules.adjacency, schedules.coupling)
+    for schedule in changing:
         if schedule is not None:
             values = [np.asarray(schedule(round)).tolist() for round in range(num_rounds)]
             assert any(value != values[0] for value in values), "a constant schedule proves nothing"

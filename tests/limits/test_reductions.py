@@ -26,6 +26,7 @@ from consilience.algorithms import (
     Entry,
     FederatedAveraging,
     Isolated,
+    TriadicCoupling,
 )
 from consilience.graphs import Graph
 from registries import (
@@ -60,6 +61,7 @@ def reduces(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 UNEQUAL = small_problem(4)
 EQUAL = small_problem(4, sizes=(4, 4, 4, 4), common_init=True)
 SINGLE = small_problem(1)
+PAIR = small_problem(2)
 
 
 @functools.cache
@@ -106,11 +108,14 @@ def test_isolated_agents_do_sgd_each() -> None:
     assert_ends_at(run(Isolated(**RATES, local_steps=2), batch_size=2), sgd(UNEQUAL, local_steps=2))
 
 
-@reduces("diffusive_coupling", "dgd", "adapt_then_combine", "combine_then_adapt", "federated_averaging")
+@reduces(
+    "diffusive_coupling", "triadic_coupling", "dgd", "adapt_then_combine", "combine_then_adapt", "federated_averaging"
+)
 @pytest.mark.parametrize(
     ("algorithm", "local_steps"),
     [
         (DiffusiveCoupling(**RATES, coupling=3.0), 1),
+        (TriadicCoupling(**RATES, coupling=3.0, triadic_coupling=5.0), 1),
         (DGD(**RATES), 1),
         (AdaptThenCombine(**RATES, local_steps=2), 2),
         (CombineThenAdapt(**RATES, local_steps=2), 2),
@@ -163,6 +168,30 @@ def test_diffusive_coupling_is_dgd_with_the_diffusive_matrix(graph: Graph) -> No
     mixing = graphs.diffusive(graph, learning_rate=RATES["learning_rate"], coupling=coupling)
     coupled = run(DiffusiveCoupling(**RATES, coupling=coupling), graph=graph, batch_size=2)
     assert_same_params(coupled, run(DGD(**RATES), graph=graph, mixing=mixing, batch_size=2))
+
+
+@reduces("triadic_coupling")
+@pytest.mark.parametrize("graph", [graphs.complete(4), weighted_star(), directed_cycle()], ids=lambda graph: graph.name)
+def test_no_triadic_coupling_couples_pairs(graph: Graph) -> None:
+    pairs = TriadicCoupling(**RATES, coupling=3.0, triadic_coupling=0.0, selectivity=0.5)
+    expected = run(DiffusiveCoupling(**RATES, coupling=3.0), graph=graph, batch_size=2)
+    assert_same_params(run(pairs, graph=graph, batch_size=2), expected)
+
+
+@reduces("triadic_coupling")
+def test_triads_that_do_not_select_are_pairs_on_the_complete_graph() -> None:
+    """Every neighbour j has N − 2 others k beside it, so T_ij = N − 2."""
+    sigma, tau, num_agents = 2.0, 5.0, 4
+    triads = TriadicCoupling(**RATES, coupling=sigma, triadic_coupling=tau, selectivity=0.0)
+    pairs = DiffusiveCoupling(**RATES, coupling=sigma + tau * (num_agents - 2) / num_agents)
+    assert_same_params(run(triads, batch_size=2), run(pairs, batch_size=2))
+
+
+@reduces("triadic_coupling")
+def test_two_agents_have_no_triads() -> None:
+    triads = TriadicCoupling(**RATES, coupling=3.0, triadic_coupling=50.0, selectivity=0.5)
+    pairs = DiffusiveCoupling(**RATES, coupling=3.0)
+    assert_same_params(run(triads, PAIR, batch_size=2), run(pairs, PAIR, batch_size=2))
 
 
 @reduces("federated_averaging", "adapt_then_combine")

@@ -24,6 +24,7 @@ from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.elastic_averaging import AsynchronousElasticAveraging, ElasticAveraging
 from consilience.algorithms.federated_averaging import FederatedAveraging
 from consilience.algorithms.run_round import Network, contexts, deliver, run_round
+from consilience.algorithms.triadic_coupling import TriadicCoupling
 
 __all__ = [
     "DGD",
@@ -45,6 +46,7 @@ __all__ = [
     "Message",
     "Network",
     "State",
+    "TriadicCoupling",
     "catalog",
     "check",
     "check_pair",

@@ -14,6 +14,7 @@ from consilience.algorithms.decentralised_sgd import DGD, AdaptThenCombine, Comb
 from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.elastic_averaging import AsynchronousElasticAveraging, ElasticAveraging
 from consilience.algorithms.federated_averaging import FederatedAveraging
+from consilience.algorithms.triadic_coupling import TriadicCoupling
 from consilience.errors import InvalidSpec, UnknownName
 
 SECTIONS = ("Update rule", "Reduces to", "Cost", "Assumes", "Known limits", "Source", "Attributes", "Example")
@@ -60,6 +61,15 @@ _CATALOG: Mapping[str, Entry] = MappingProxyType(
         [
             _entry("isolated", Isolated, learning_rate=0.1, weight_decay=1e-2, local_steps=2),
             _entry("diffusive_coupling", DiffusiveCoupling, learning_rate=0.1, coupling=3.0, weight_decay=1e-2),
+            _entry(
+                "triadic_coupling",
+                TriadicCoupling,
+                learning_rate=0.1,
+                coupling=2.0,
+                triadic_coupling=4.0,
+                selectivity=0.5,
+                weight_decay=1e-2,
+            ),
             _entry("dgd", DGD, learning_rate=0.1, weight_decay=1e-2),
             _entry("adapt_then_combine", AdaptThenCombine, learning_rate=0.1, weight_decay=1e-2, local_steps=2),
             _entry("combine_then_adapt", CombineThenAdapt, learning_rate=0.1, weight_decay=1e-2, local_steps=2),

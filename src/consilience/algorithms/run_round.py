@@ -30,6 +30,7 @@ class Network:
         roles: `LEARNER` or `SERVER` for each agent, shape (agents,); all learn by default.
         active: which agents take part, shape (agents,); all by default.
         edges: which links work, shape (agents, agents), entry (i, j) for the message from j to i; all by default.
+        coupling_factor: σ(t)/σ of this round, by which Σ_j q_ij (m_j − m_i) is multiplied.
     """
 
     graph: Graph
@@ -38,6 +39,7 @@ class Network:
     roles: np.ndarray | None = None
     active: np.ndarray | None = None
     edges: np.ndarray | None = field(default=None, repr=False)
+    coupling_factor: float = 1.0
 
     def hears(self, algorithm: Algorithm) -> np.ndarray:
         """Entry (i, j): whether a message from j reaches i in this round."""
@@ -121,7 +123,7 @@ def deliver(algorithm: Algorithm, network: Network, messages: Sequence[Message],
         received = [messages[j] for j in senders]
         mixed = _weighted_sum([mixing[agent, j] for j in everyone], messages)
         coupled = _weighted_sum(
-            [graph.adjacency[agent, j] * heard[agent, j] for j in everyone],
+            [network.coupling_factor * graph.adjacency[agent, j] * heard[agent, j] for j in everyone],
             [_difference(messages[j], messages[agent]) for j in everyone],
         )
     return Inbox(

@@ -36,6 +36,9 @@ class UnnamedPartError(InvalidSpec):
 def describe(value: Any) -> Any:
     """`value` as plain data (dictionaries, lists, strings, numbers) that determines it.
 
+    Dataclasses count by their fields. A field that is added later declares `metadata={"omit_default_from_identity":
+    True}`: at its default it is left out, so that runs stored before keep their identity.
+
     Raises:
         UnnamedPartError: for functions and other things without an identity.
 
@@ -73,13 +76,20 @@ def describe(value: Any) -> Any:
     if isinstance(value, (FunctionModel, EquinoxModel)):
         return _describe_adapter(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": _describe_class(type(value)), **fields}
+        return {"class": _describe_class(type(value)), **_describe_fields(value)}
     raise UnnamedPartError(
         f"{value!r} is code, which cannot be compared from one session to the next, so results that depend on it are "
         "not stored. Give the part a name= (cs.models.from_functions(init, apply, name='...')), or make it a frozen "
         "dataclass; or do without the store."
     )
+
+
+def _describe_fields(value: Any) -> dict[str, Any]:
+    described = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    for field in dataclasses.fields(value):
+        if field.metadata.get("omit_default_from_identity") and described[field.name] == describe(field.default):
+            del described[field.name]
+    return described
 
 
 def _describe_array(array: np.ndarray) -> Any:

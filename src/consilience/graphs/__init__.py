@@ -31,7 +31,7 @@ from consilience.graphs.random_families import (
     watts_strogatz,
 )
 from consilience.graphs.readers import from_adjacency, from_networkx
-from consilience.graphs.schedules import Bernoulli, Periodic, RandomSubset, Schedule, Schedules
+from consilience.graphs.schedules import Bernoulli, Interpolated, Periodic, RandomSubset, Schedule, Schedules
 from consilience.graphs.weightings import (
     column_stochastic,
     default_mixing,
@@ -47,6 +47,7 @@ __all__ = [
     "FAMILIES",
     "Bernoulli",
     "Graph",
+    "Interpolated",
     "MixingMatrix",
     "Neighbours",
     "Periodic",

@@ -1,4 +1,4 @@
-"""What may change from round to round: who takes part, which links work, with which weights, in which role.
+"""What may change from round to round: who takes part, which links work, how strongly, in which role.
 
 A schedule is a pure function of the round, traced by JAX inside the loop over rounds. Schedules are frozen and hold
 plain values, so that they are part of a run's identity; any frozen dataclass with `__call__(round)` is one.
@@ -6,7 +6,8 @@ plain values, so that they are part of a run's identity; any frozen dataclass wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -141,6 +142,74 @@ class RandomSubset:
 
 
 @dataclass(frozen=True)
+class Interpolated:
+    """A number that follows a table: linear between its entries, constant before the first and after the last.
+
+    Time-dependent coupling is σ(t) = σ · f(t) with the factor f from such a table. The theory reads the same table at
+    times that are not whole rounds.
+
+    Attributes:
+        rounds: where the table has entries, strictly increasing, shape (entries,); kept as a tuple of floats.
+        values: the values there, ≥ 0, shape (entries,); kept as a tuple of floats.
+
+    Raises:
+        InvalidSpec: if the two differ in length or are empty, if a number is not finite or a value negative, or if
+            rounds do not increase.
+
+    Example:
+        >>> ramp = Interpolated(rounds=(0, 100), values=(0.0, 1.0))
+        >>> [float(ramp(round)) for round in (0, 50, 1000)]
+        [0.0, 0.5, 1.0]
+    """
+
+    rounds: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rounds, values = _numbers("rounds", self.rounds), _numbers("values", self.values)
+        if len(rounds) != len(values):
+            raise InvalidSpec(
+                f"Interpolated got {len(rounds)} rounds and {len(values)} values; a table has one value per round. "
+                "Write Interpolated(rounds=(0, 100), values=(0.0, 1.0)), say."
+            )
+        for before, after in itertools.pairwise(rounds):
+            if after <= before:
+                raise InvalidSpec(
+                    f"Interpolated(rounds={rounds}): round {after:g} does not come after round {before:g}, so there is "
+                    "no telling which value holds between them. Sort the table by round, and give each round once; for "
+                    "a step write two rounds next to each other, (99, 100)."
+                )
+        if min(values) < 0:
+            raise InvalidSpec(
+                f"Interpolated(values={values}): {min(values):g} is negative, and a negative coupling pushes agents "
+                "apart without bound. Write 0 to switch it off."
+            )
+        object.__setattr__(self, "rounds", rounds)
+        object.__setattr__(self, "values", values)
+
+    def __call__(self, round: jax.Array | float) -> jax.Array:
+        """Shape (): the value in `round`, which may lie between two rounds."""
+        import jax.numpy as jnp
+
+        dtype = jnp.result_type(float)
+        return jnp.interp(jnp.asarray(round, dtype), jnp.asarray(self.rounds, dtype), jnp.asarray(self.values, dtype))
+
+
+def _numbers(name: str, given: Any) -> tuple[float, ...]:
+    """`given` as a tuple of finite floats, one at least."""
+    try:
+        array = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        array = np.asarray(np.nan)
+    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
+        raise InvalidSpec(
+            f"Interpolated({name}={given!r}): {name} is one row of finite numbers with one entry at least. Write "
+            "Interpolated(rounds=(0, 100), values=(0.0, 1.0)), say."
+        )
+    return tuple(array.tolist())
+
+
+@dataclass(frozen=True)
 class Schedules:
     """All that changes with the round. What is `None` does not.
 
@@ -150,6 +219,9 @@ class Schedules:
         mixing: round → (agents, agents), W(t) in place of the mixing matrix.
         adjacency: round → (agents, agents), q(t) in place of the graph's weights; its links must be links of the graph.
         roles: round → (agents,) int, `algorithms.LEARNER` or `SERVER`.
+        coupling: round → (), a factor on the coupling σ: what arrives as Σ_j q_ij (m_j − m_i) is multiplied by it, so
+            that σ(t) = σ · factor(t). Methods that take Σ_j w_ij m_j instead do not feel it, and warnings of
+            instability are for a factor of 1.
     """
 
     active: Schedule | None = None
@@ -157,3 +229,5 @@ class Schedules:
     mixing: Schedule | None = None
     adjacency: Schedule | None = None
     roles: Schedule | None = None
+    # Came after runs had been stored, whose identity must stay what it was.
+    coupling: Schedule | None = field(default=None, metadata={"omit_default_from_identity": True})

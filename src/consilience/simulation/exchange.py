@@ -92,7 +92,7 @@ class Exchange:
 
     @property
     def is_constant(self) -> bool:
-        """Whether the same links work with the same weights in every round."""
+        """Whether the same links work with the same weights in every round, up to one factor for all of them."""
         s = self.schedules
         drops = s.active is not None and not self.algorithm.manages_absence
         return not drops and s.edges is None and s.mixing is None and s.adjacency is None
@@ -124,7 +124,8 @@ class Exchange:
         if self.algorithm.per_edge:
             return Inbox(None, None, jax.tree.map(self._route, messages), *everything)
         received = jax.tree.map(lambda leaf: leaf[ids], messages)
-        return Inbox(_apply(mixed_sum, messages), _apply(laplacian, messages), received, *everything)
+        coupled = self._scaled(_apply(laplacian, messages), round)
+        return Inbox(_apply(mixed_sum, messages), coupled, received, *everything)
 
     def _heard(self, round: jax.Array, active: jax.Array) -> jax.Array:
         n = self.graph.num_agents
@@ -145,6 +146,13 @@ class Exchange:
     def _adjacency_now(self, round: jax.Array, heard: jax.Array) -> jax.Array:
         given = self.graph.adjacency if self.schedules.adjacency is None else self.schedules.adjacency(round)
         return jnp.where(heard & (self.graph.adjacency != 0), jnp.asarray(given), 0)
+
+    def _scaled(self, coupled: Any, round: jax.Array) -> Any:
+        """Σ_j q_ij (m_j − m_i) times σ(t)/σ; the sums themselves stay in their cheapest form."""
+        if self.schedules.coupling is None:
+            return coupled
+        factor = self.schedules.coupling(round)
+        return jax.tree.map(lambda leaf: jnp.asarray(factor, leaf.dtype) * leaf, coupled)
 
     def _route(self, leaf: jax.Array) -> jax.Array:
         """Bring each per-edge message, (agents, replicas, slots, ...), to the slot that its sender has at the receiver.

@@ -171,8 +171,8 @@ def _check_outputs(model: Model, shapes: Params, task: Task) -> None:
 
 
 def _check_schedules(schedules: Schedules, num_agents: int) -> None:
-    """Refuse schedules whose values are not for this many agents."""
-    needed = {"active": 1, "roles": 1, "edges": 2, "mixing": 2, "adjacency": 2}
+    """Refuse schedules whose values are not for this many agents, or for all of them if they are one number."""
+    needed = {"active": 1, "roles": 1, "edges": 2, "mixing": 2, "adjacency": 2, "coupling": 0}
     for name, ndim in needed.items():
         schedule = getattr(schedules, name)
         if schedule is None:
@@ -181,6 +181,12 @@ def _check_schedules(schedules: Schedules, num_agents: int) -> None:
         # of double precision too. The lambda dies at once, and its trace with it.
         seen = jax.eval_shape(lambda round, schedule=schedule: schedule(round), jnp.asarray(0)).shape
         shape = (num_agents,) * ndim
+        if seen != shape and not shape:
+            raise InvalidSpec(
+                f"The schedule of {name} gives arrays of shape {seen}, but it is one factor on the coupling of all "
+                "agents, so each round needs shape (). Write cs.graphs.Interpolated(rounds=(0, 100), values=(0.0, "
+                "1.0)), say, or Schedules(adjacency=...) for couplings that differ from link to link."
+            )
         if seen != shape:
             raise IncompatiblePair(
                 f"The schedule of {name} gives arrays of shape {seen}, but there are {num_agents} agents, so each "

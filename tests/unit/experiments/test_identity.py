@@ -19,7 +19,7 @@ import tiny
 import consilience as cs
 from compiled import compiled_programs  # noqa: F401 (a fixture)
 from consilience.experiments import NotStoredWarning, UnnamedPartError, describe, identity, resolve_sweep
-from consilience.graphs import Bernoulli, Schedules, from_matrix
+from consilience.graphs import Bernoulli, Interpolated, Schedules, from_matrix
 from consilience.simulation import Experiment
 from consilience.store import Store
 
@@ -164,6 +164,28 @@ def test_dataclasses_count_by_class_and_fields() -> None:
     assert describe(Settings(1)) != describe(Settings(2))
     assert describe(Settings(1))["class"].startswith(f"{__name__}.Settings#")  # name and source
     assert describe(cs.models.mlp(depth=2))["class"] == "consilience.models.mlp.MLP"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    size: int = 1
+    later: Any = dataclasses.field(default=0.5, metadata={"omit_default_from_identity": True})
+
+
+def test_fields_that_came_later_count_only_if_they_are_not_at_their_default() -> None:
+    assert set(describe(Grown())) == {"class", "size"}
+    assert describe(Grown(later=0.25))["later"] == 0.25
+    for unlike_the_default in (None, 0, (0.5,), np.array([0.5, 0.5])):
+        assert describe(Grown(later=unlike_the_default)) != describe(Grown())
+
+
+def test_a_schedule_of_the_coupling_counts_and_none_leaves_the_identity_as_it_was() -> None:
+    assert set(describe(Schedules())) == {"class", "active", "edges", "mixing", "adjacency", "roles"}
+    ramps = [Schedules(coupling=Interpolated((0, 10), (0.0, end))) for end in (1.0, 2.0)]
+    assert describe(ramps[0])["coupling"]["values"] == [0.0, 1.0]
+    assert len({run_id(), *(run_id(schedules=ramp) for ramp in ramps)}) == 3
+    assert run_id(schedules=Schedules()) == run_id()
+    assert run_id(schedules=Schedules(coupling=Interpolated([0, 10], np.array([0, 1])))) == run_id(schedules=ramps[0])
 
 
 def test_adapters_count_by_the_name_that_they_are_given() -> None:

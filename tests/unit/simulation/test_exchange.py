@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from consilience import graphs
-from consilience.algorithms import DGD, Algorithm, FederatedAveraging, Network, check_pair, deliver
-from consilience.errors import IncompatiblePair
-from consilience.graphs import Bernoulli, Graph, MixingMatrix, Periodic, Schedules
+from consilience.algorithms import DGD, Algorithm, DiffusiveCoupling, FederatedAveraging, Network, check_pair, deliver
+from consilience.errors import IncompatiblePair, InvalidSpec
+from consilience.graphs import Bernoulli, Graph, Interpolated, MixingMatrix, Periodic, Schedules
 from consilience.simulation import precision
 from consilience.simulation.exchange import Exchange, best_sum, dense_sum, slot_sum, uniform_sum
-from registries import assert_close, directed_cycle, weighted_star
+from registries import assert_close, directed_cycle, small_problem, weighted_star
 
 RANDOM = np.random.default_rng(0)
 
@@ -108,6 +108,8 @@ def messages_of(num_agents: int, shapes: dict[str, tuple[int, ...]]) -> list[dic
 
 CYCLE = directed_cycle()
 FAILING = Schedules(edges=LINKS, active=ACTIVE)
+RAMP = Interpolated(rounds=(0, 1), values=(0.5, 0.75))
+COMPLETE = graphs.complete(4)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,14 @@ FAILING = Schedules(edges=LINKS, active=ACTIVE)
         pytest.param(DGD(0.1), CYCLE, graphs.row_stochastic(CYCLE), Schedules(), id="constant, directed"),
         pytest.param(DGD(0.1), CYCLE, graphs.column_stochastic(CYCLE), FAILING, id="column-stochastic"),
         pytest.param(DGD(0.1), STAR, graphs.metropolis(STAR), Schedules(mixing=Periodic(np.eye(4)[None])), id="mixing"),
+        pytest.param(DGD(0.1), COMPLETE, graphs.metropolis(COMPLETE), Schedules(coupling=RAMP), id="coupling"),
+        pytest.param(
+            DGD(0.1),
+            CYCLE,
+            graphs.row_stochastic(CYCLE),
+            Schedules(edges=LINKS, coupling=RAMP),
+            id="links and coupling, directed",
+        ),
         pytest.param(FederatedAveraging(0.1), STAR, graphs.metropolis(STAR), FAILING, id="absence managed"),
         pytest.param(AlongEdges(0.1), STAR, graphs.metropolis(STAR), FAILING, id="along edges that fail"),
     ],
@@ -138,6 +148,7 @@ def test_an_inbox_is_what_run_round_delivers(
                 mixing if schedules.mixing is None else graphs.from_matrix(np.asarray(schedules.mixing(round))),
                 active=active,
                 edges=None if schedules.edges is None else np.asarray(schedules.edges(round)),
+                coupling_factor=1.0 if schedules.coupling is None else float(schedules.coupling(round)),
             )
             for agent in range(4):
                 expected = deliver(algorithm, network, messages, agent)
@@ -149,6 +160,28 @@ def test_an_inbox_is_what_run_round_delivers(
                 assert_close(inboxes.weights[agent], expected.weights, tolerance=SUMS)
                 np.testing.assert_array_equal(inboxes.mask[agent], expected.mask)
                 np.testing.assert_array_equal(inboxes.senders[agent], expected.senders)
+
+
+def test_a_changing_coupling_keeps_the_cheap_form() -> None:
+    """σ(t) on the complete graph costs one product with a number more: no matrix of all pairs of agents appears."""
+    graph = graphs.complete(60)
+    exchange = Exchange(DiffusiveCoupling(0.1, 1.0), graph, graphs.metropolis(graph), Schedules(coupling=RAMP))
+    with precision("float64"):
+        flat = jnp.asarray(RANDOM.normal(size=(60, 2)))
+        coupled = lambda flat, round: exchange.deliver(flat, round=round, active=jnp.ones(60, bool)).coupled  # noqa: E731
+        equations = jax.make_jaxpr(coupled)(flat, jnp.asarray(1)).eqns
+        products = [equation for equation in equations if equation.primitive.name == "dot_general"]
+        assert products
+        assert max(operand.aval.size for product in products for operand in product.invars) <= flat.size
+        np.testing.assert_allclose(coupled(flat, jnp.asarray(1)), -0.75 * graph.laplacian @ np.asarray(flat), atol=SUMS)
+
+
+def test_a_coupling_that_differs_between_agents_is_refused() -> None:
+    schedules = Schedules(coupling=Periodic(np.ones((3, 4))))
+    complaint = r"coupling gives arrays of shape \(4,\).*each round needs shape \(\)"
+    with pytest.raises(InvalidSpec, match=complaint) as error:
+        small_problem(4).experiment(DiffusiveCoupling(0.1, 1.0), graph=graphs.complete(4), schedules=schedules)
+    assert "\n" not in str(error.value)
 
 
 def test_methods_along_edges_refuse_directed_graphs() -> None:
