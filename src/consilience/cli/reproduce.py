@@ -30,19 +30,44 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Reproduce a figure of a paper, or a study: run it or load what is stored, print its tables, draw it."""
-    from consilience import experiments, plots, recipes
-    from consilience.errors import InvalidSpec
-    from consilience.simulation import use_compilation_cache
-    from consilience.store import Store
+    from consilience import recipes, tasks
+    from consilience.errors import InvalidSpec, UnknownName
 
     if quick and full:
         raise InvalidSpec("--quick and --full contradict each other. Choose one, or neither for the default protocol.")
     recipe = recipes.get(name)
     preset = "quick" if quick else "full" if full else "default"
-    config = _configured(recipe, recipe.presets[preset](), dataset, set_ or [])
+    config = recipe.presets[preset]()
+    suffix = {"quick": "-quick", "full": "-full", "default": ""}[preset]
+    if dataset is not None:
+        if dataset not in tasks.DATA_SETS:
+            raise UnknownName.among("data set", dataset, tasks.DATA_SETS)
+        config = recipe.module.for_dataset(config, dataset)
+    carry_out(recipe, config, set_ or [], suffix, output, store, data_dir, force, json, estimated=not quick)
+
+
+def carry_out(
+    recipe: Recipe,
+    config: Any,
+    assignments: list[str],
+    suffix: str,
+    output: str,
+    store: str | None,
+    data_dir: str | None,
+    force: bool,
+    json: bool,
+    *,
+    estimated: bool,
+) -> None:
+    """Run a recipe or load what is stored of it, draw it, and print what it found."""
+    from consilience import experiments, plots
+    from consilience.simulation import use_compilation_cache
+    from consilience.store import Store
+
+    config = _with_assignments(config, assignments)
     use_compilation_cache()
     kept = Store(store) if store else Store.default()
-    planned = {} if quick else recipe.module.sweeps(config, data_dir=data_dir)
+    planned = recipe.module.sweeps(config, data_dir=data_dir) if estimated else {}
     if planned:
         messages.print(str(experiments.estimate(list(planned.values()), store=kept, force=force)))
     start = time.monotonic()
@@ -55,8 +80,7 @@ def reproduce(
             return experiments.run_sweep(work, **options)
 
         result = recipe.module.run(config, execute, data_dir=data_dir)
-    stem = recipe.module.stem(config) + {"quick": "-quick", "full": "-full", "default": ""}[preset]
-    paths = plots.save(recipe.module.draw(result), output, stem)
+    paths = plots.save(recipe.module.draw(result), output, recipe.module.stem(config) + suffix)
     seconds = time.monotonic() - start
     if json:
         found = recipe.module.as_data(result)
@@ -71,16 +95,11 @@ def reproduce(
     results.print(f"stored:  {kept.path}")
 
 
-def _configured(recipe: Recipe, config: Any, dataset: str | None, assignments: list[str]) -> Any:
-    """The preset with `--dataset` and `--set` applied."""
-    from consilience import tasks
+def _with_assignments(config: Any, assignments: list[str]) -> Any:
+    """The protocol with `--set` applied."""
     from consilience.errors import InvalidSpec, UnknownName
     from consilience.experiments.spec import parse_assignment
 
-    if dataset is not None:
-        if dataset not in tasks.DATA_SETS:
-            raise UnknownName.among("data set", dataset, tasks.DATA_SETS)
-        config = recipe.module.for_dataset(config, dataset)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     changes = dict(parse_assignment(assignment) for assignment in assignments)
     for path, value in changes.items():

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 from consilience.experiments import spec
 from consilience.experiments.assemble import load_stored
+from consilience.experiments.compare import (
+    Agreement,
+    earliness,
+    known_by_others,
+    measured_onset,
+    ordering_agreement,
+    rank_agreement,
+)
 from consilience.experiments.computation import Computation, compute
 from consilience.experiments.estimate import Estimate, estimate
 from consilience.experiments.identity import UnnamedPartError, describe, identity
 from consilience.experiments.plan import PROTOCOLS, Block, plan
+from consilience.experiments.prediction import TransitionPrediction, predict_transition
 from consilience.experiments.resolve import Sweep, resolve_sweep
 from consilience.experiments.spec import resolve_spec
 from consilience.experiments.sweep import NotStoredWarning, SweepProgress, run_sweep, sweep
 
 __all__ = [
     "PROTOCOLS",
+    "Agreement",
     "Block",
     "Computation",
     "Estimate",
     "NotStoredWarning",
     "Sweep",
     "SweepProgress",
+    "TransitionPrediction",
     "UnnamedPartError",
     "compute",
     "describe",
+    "earliness",
     "estimate",
     "identity",
+    "known_by_others",
     "load_stored",
+    "measured_onset",
+    "ordering_agreement",
     "plan",
+    "predict_transition",
+    "rank_agreement",
     "resolve_spec",
     "resolve_sweep",
     "run_sweep",

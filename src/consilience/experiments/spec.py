@@ -178,17 +178,19 @@ def _graph(spec: Mapping[str, Any], num_agents: int) -> graphs.Graph:
     return _call(graphs.FAMILIES[family], f"graph {family}", **arguments)
 
 
-def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Sweep:
-    """The sweep that a spec describes. What it leaves out has the values of the example.
+def build_task_and_graph(
+    spec: Mapping[str, Any], *, data_dir: str | None = None
+) -> tuple[tasks.Task, tasks.Shards, graphs.Graph]:
+    """The task, the shards and the graph of a spec: who has which data, and who listens to whom.
 
     Raises:
         UnknownName: for a table, name or argument that does not exist.
         InvalidSpec: for values that cannot work.
 
     Example:
-        >>> sweep = resolve_spec({"over": {"coupling": [0.0, 1.0]}, "run": {"num_rounds": 10}})
-        >>> len(sweep.cells)
-        2
+        >>> task, shards, graph = build_task_and_graph({"graph": {"family": "cycle"}})
+        >>> task.name, shards.num_agents, graph.name
+        ('digits', 10, 'cycle(10)')
     """
     for name in spec:
         if name not in (*_TABLES, *_SCALARS):
@@ -201,6 +203,22 @@ def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Swe
     name, arguments = _table(spec, "partition", first="name", default={"name": "by_class", "num_agents": 10})
     arguments.setdefault("num_agents", 10)
     shards = _call(tasks.partitions.make, "[partition]", name, task, **arguments)
+    return task, shards, _graph(spec, len(shards))
+
+
+def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Sweep:
+    """The sweep that a spec describes. What it leaves out has the values of the example.
+
+    Raises:
+        UnknownName: for a table, name or argument that does not exist.
+        InvalidSpec: for values that cannot work.
+
+    Example:
+        >>> sweep = resolve_spec({"over": {"coupling": [0.0, 1.0]}, "run": {"num_rounds": 10}})
+        >>> len(sweep.cells)
+        2
+    """
+    task, shards, graph = build_task_and_graph(spec, data_dir=data_dir)
     family, arguments = _table(spec, "model", first="family", default={"family": "mlp", "depth": 1})
     if family not in models.FAMILIES:
         raise UnknownName.among("model", family, models.FAMILIES)
@@ -222,7 +240,7 @@ def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Swe
         model=model,
         task=task,
         shards=shards,
-        graph=_graph(spec, len(shards)),
+        graph=graph,
         **{name: spec[name] for name in _SCALARS if name in spec},
         **run,
     )

@@ -5,6 +5,7 @@ All functions act on labelled arrays and serve simulated ensembles and theory al
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,11 +53,11 @@ def binder_cumulant(order_parameter: xr.DataArray, *, over: str = "seed") -> xr.
 
 @dataclass(frozen=True)
 class CriticalCoupling:
-    """Where a quantity first rises above a threshold.
+    """Where a quantity rises above a threshold, or falls below it for good.
 
     Attributes:
-        value: the coupling, interpolated between two points of the grid; NaN if the threshold is never crossed, 0 if it
-            is exceeded from the start.
+        value: the coupling, interpolated between two points of the grid; NaN if the threshold is never exceeded, the
+            first coupling if it is from the start, infinite if it still is at the last coupling and the end is sought.
         bracket: the two points of the grid between which it crosses.
         interval: 95 % bootstrap interval over realizations; NaN for a single realization.
         threshold: the level that is crossed.
@@ -72,6 +73,8 @@ class CriticalCoupling:
     def __str__(self) -> str:
         if np.isnan(self.value):
             return f"not reached below σ = {self.bracket[0]:.3g}"
+        if np.isinf(self.value):
+            return f"beyond σ = {self.bracket[0]:.3g}"
         text = f"{self.value:.3g} (grid {self.bracket[0]:.3g} – {self.bracket[1]:.3g}"
         if np.isfinite(self.interval).all():
             text += f"; 95 % {self.interval[0]:.3g} – {self.interval[1]:.3g}, n = {self.num_realizations}"
@@ -85,8 +88,25 @@ def _crossing(couplings: np.ndarray, values: np.ndarray, threshold: float) -> tu
     first = int(np.argmax(above))
     if first == 0:
         return float(couplings[0]), (float(couplings[0]), float(couplings[0]))
-    low, high = float(couplings[first - 1]), float(couplings[first])
-    share = (threshold - values[first - 1]) / (values[first] - values[first - 1])
+    return _between(couplings, values, threshold, first - 1)
+
+
+def _last_crossing(couplings: np.ndarray, values: np.ndarray, threshold: float) -> tuple[float, tuple[float, float]]:
+    above = values > threshold
+    if not above.any():
+        return np.nan, (float(couplings[-1]), np.inf)
+    last = int(np.flatnonzero(above)[-1])
+    if last == len(couplings) - 1:
+        return np.inf, (float(couplings[-1]), np.inf)
+    return _between(couplings, values, threshold, last)
+
+
+def _between(
+    couplings: np.ndarray, values: np.ndarray, threshold: float, position: int
+) -> tuple[float, tuple[float, float]]:
+    """Where the values cross the threshold between a coupling of the grid and the next."""
+    low, high = float(couplings[position]), float(couplings[position + 1])
+    share = (threshold - values[position]) / (values[position + 1] - values[position])
     # Couplings are spaced logarithmically; from σ = 0 only a linear interpolation makes sense.
     at = low * (high / low) ** share if low > 0 else high * share
     return float(at), (low, high)
@@ -123,12 +143,71 @@ def critical_coupling(
         >>> print(critical_coupling(accuracy, threshold=0.25))
         3.16 (grid 1 – 10)
     """
+    return _located(_crossing, quantity, threshold, coupling, over, num_bootstrap, seed)
+
+
+def final_coupling(
+    quantity: xr.DataArray,
+    *,
+    threshold: float,
+    coupling: str = "coupling",
+    over: str = "seed",
+    num_bootstrap: int = 1000,
+    seed: int = 0,
+) -> CriticalCoupling:
+    """The coupling from which on the mean of `quantity` over realizations stays below `threshold`: where a phase ends.
+
+    Arguments and errors are those of `critical_coupling`.
+
+    Returns:
+        With an infinite value if the quantity still exceeds the threshold at the last coupling.
+
+    Example:
+        >>> import xarray as xr
+        >>> order = xr.DataArray([0.0, 0.8, 0.6, 0.2], dims="coupling", coords={"coupling": [0.0, 1.0, 10.0, 100.0]})
+        >>> print(final_coupling(order, threshold=0.4))
+        31.6 (grid 10 – 100)
+    """
+    return _located(_last_crossing, quantity, threshold, coupling, over, num_bootstrap, seed)
+
+
+def halfway(quantity: xr.DataArray, *, coupling: str = "coupling", over: str = "seed", share: float = 0.5) -> float:
+    """The level that lies a share of the way from the first coupling's mean to the largest mean of all couplings.
+
+    A threshold for `critical_coupling` and `final_coupling` that means the same for quantities of different scale.
+
+    Args:
+        quantity: dimensions (coupling,) or (coupling, seed).
+        coupling: name of the dimension of the couplings.
+        over: name of the dimension of the realizations.
+        share: of the way.
+
+    Example:
+        >>> import xarray as xr
+        >>> halfway(xr.DataArray([0.1, 0.9, 0.7], dims="coupling"))
+        0.5
+    """
+    mean = quantity.mean(over) if over in quantity.dims else quantity
+    first, best = float(mean.isel({coupling: 0})), float(mean.max())
+    return first + share * (best - first)
+
+
+def _located(
+    crossing: Callable[[np.ndarray, np.ndarray, float], tuple[float, tuple[float, float]]],
+    quantity: xr.DataArray,
+    threshold: float,
+    coupling: str,
+    over: str,
+    num_bootstrap: int,
+    seed: int,
+) -> CriticalCoupling:
+    """The crossing of the mean over realizations, with its bootstrap interval."""
     if over not in quantity.dims:
         quantity = quantity.expand_dims(over)
     if set(quantity.dims) != {coupling, over}:
         raise InvalidSpec(
-            f"critical_coupling got dimensions {tuple(quantity.dims)}; it needs ({coupling!r}, {over!r}). Average over "
-            "agents and select a depth first."
+            f"The quantity has dimensions {tuple(quantity.dims)}; a critical coupling needs ({coupling!r}, {over!r}). "
+            "Average over agents and select a depth first."
         )
     table = quantity.transpose(coupling, over).values
     couplings = quantity[coupling].values
@@ -143,12 +222,12 @@ def critical_coupling(
         number = finite.sum(axis=1)
         return np.where(number > 0, np.where(finite, columns, 0).sum(axis=1) / np.maximum(number, 1), -np.inf)
 
-    value, bracket = _crossing(couplings, mean(table), threshold)
+    value, bracket = crossing(couplings, mean(table), threshold)
     interval = (np.nan, np.nan)
     if count > 1:
         random = generator(seed, Purpose.BOOTSTRAP)
         draws = [
-            _crossing(couplings, mean(table[:, random.integers(count, size=count)]), threshold)[0]
+            crossing(couplings, mean(table[:, random.integers(count, size=count)]), threshold)[0]
             for _ in range(num_bootstrap)
         ]
         # A draw that never crosses counts as infinite; quantiles that are draws themselves do not mix it with others.

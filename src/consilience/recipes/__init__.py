@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from consilience.errors import UnknownName
-from consilience.recipes import figure_2, figure_3
+from consilience.recipes import comparison, figure_2, figure_3
 from consilience.recipes.recipe import Execute, Recipe, Table
 
 _ALL = (
@@ -21,6 +21,14 @@ _ALL = (
         summary="the collective-learning transition in coupled networks (paper 001, Fig. 3)",
         presets=MappingProxyType({"quick": figure_3.quick, "default": figure_3.Figure3, "full": figure_3.full}),
         module=figure_3,
+    ),
+    Recipe(
+        name="theory-and-experiment",
+        summary="the effective theory held against simulations of four data sets",
+        presets=MappingProxyType(
+            {"quick": comparison.quick, "default": comparison.Comparison, "full": comparison.Comparison}
+        ),
+        module=comparison,
     ),
 )
 
@@ -43,4 +51,4 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Execute", "Recipe", "Table", "figure_2", "figure_3", "get"]
+__all__ = ["RECIPES", "Execute", "Recipe", "Table", "comparison", "figure_2", "figure_3", "get"]

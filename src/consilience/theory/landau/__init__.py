@@ -11,6 +11,15 @@ landau.phase_diagram({"coupling": [0.0, 1.0], "weight_decay": [1e-3, 0.1]})     
 
 from __future__ import annotations
 
+from consilience.theory.landau.disorder import (
+    DEFINITIONS,
+    DisorderDefinition,
+    disorder_variants,
+    jackknife_error,
+    leave_group_out,
+    measure_disorder,
+    rank_agreement,
+)
 from consilience.theory.landau.dynamics import Triadic, drift, energy, potential
 from consilience.theory.landau.integration import integrate, time_average
 from consilience.theory.landau.layered import layered
@@ -27,21 +36,28 @@ from consilience.theory.landau.protocols import (
 
 __all__ = [
     "CONTROLS",
+    "DEFINITIONS",
     "PROTOCOLS",
+    "DisorderDefinition",
     "Triadic",
     "cross_accuracy",
     "cross_loss",
+    "disorder_variants",
     "drift",
     "effective_loss",
     "energy",
     "gaussian_disorder",
     "hysteresis_area",
     "integrate",
+    "jackknife_error",
     "layered",
     "learning_path",
+    "leave_group_out",
     "linear_state",
+    "measure_disorder",
     "phase_diagram",
     "potential",
+    "rank_agreement",
     "sweep",
     "time_average",
     "uniform_start",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.graphs import Graph
+from consilience.graphs.arguments import whole_number
 
 if TYPE_CHECKING:
     from consilience.theory.landau.dynamics import Triadic
@@ -54,7 +56,7 @@ class System:
 
     @property
     def uniform_weight(self) -> float | None:
-        """q if all agents listen to all others with this weight (also for a single agent), else None."""
+        """q if all agents listen to all others with this weight, else None (also for a graph of a single agent)."""
         return 1.0 if self.graph is None else self.graph.uniform_weight
 
     @cached_property
@@ -74,12 +76,20 @@ def check_depth(depth: Any) -> int:
     return int(depth)
 
 
+def shown(value: Any) -> str:
+    """`value` in an error message: on one line, however large."""
+    return textwrap.shorten(repr(value), width=80, placeholder=" ...")
+
+
 def numbers(name: str, value: Any, *, meaning: str, least: float = -math.inf) -> Array:
     """`value` as an array of finite numbers, none below `least`."""
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
     except (TypeError, ValueError):
-        raise InvalidSpec(f"{name}={value!r}: {meaning} Write a number or an array of numbers.") from None
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise InvalidSpec(f"{name}={shown(value)}: {meaning} Write a number or an array of numbers.")
+    array = np.asarray(array, dtype=np.float64)
     wrong = ~np.isfinite(array) | (array < least)
     if wrong.any():
         where = [int(i) for i in np.argwhere(wrong)[0]]
@@ -106,13 +116,36 @@ def check_times(times: Any) -> Array:
     return array
 
 
+def check_triadic(triadic: Any) -> None:
+    """Refuse what is no coupling of three agents; None is none."""
+    from consilience.theory.landau.dynamics import Triadic  # which imports this module
+
+    if triadic is None:
+        return
+    if not isinstance(triadic, Triadic):
+        raise InvalidSpec(
+            f"triadic={shown(triadic)} is not a coupling of three agents. Write "
+            "triadic=landau.Triadic(coupling=1.0, selectivity=1.0), or None for none."
+        )
+    for name, meaning in (
+        ("coupling", "pairs of agents attract with strength τ̂."),
+        ("selectivity", "λ weighs pairs by their agreement."),
+    ):
+        value = numbers(f"triadic.{name}", getattr(triadic, name), least=0, meaning=meaning)
+        if value.ndim:
+            raise InvalidSpec(
+                f"triadic.{name} has shape {value.shape}, and it is one number for the whole batch. Integrate one "
+                "strength at a time."
+            )
+
+
 def check_graph(graph: Any, num_agents: int) -> None:
     """Refuse what is no graph of `num_agents` agents; None is the complete graph."""
     if graph is None:
         return
     if not isinstance(graph, Graph):
         raise InvalidSpec(
-            f"graph={graph!r} is not a graph. Write graph=cs.graphs.cycle({num_agents}), or graph=None for the "
+            f"graph={shown(graph)} is not a graph. Write graph=cs.graphs.cycle({num_agents}), or graph=None for the "
             "complete graph; an array of weights is one by cs.graphs.from_adjacency(q)."
         )
     if graph.num_agents != num_agents:
@@ -141,10 +174,13 @@ def check_system(
     second_moment = numbers("second_moment", second_moment, least=0, meaning="s_i = ⟨x̂²⟩ is a mean square.")
     coupling = numbers("coupling", coupling, least=0, meaning="agents attract each other with strength σ̂.")
     weight_decay = numbers("weight_decay", weight_decay, least=0, meaning="γ̂ draws parameters to zero.")
+    check_triadic(triadic)
     if delta.ndim == 0:
         raise InvalidSpec(
             f"delta={delta.item():g} has no axis of agents. Write delta=[{delta.item():g}] for a single agent."
         )
+    if delta.shape[-1] == 0:
+        raise InvalidSpec(f"delta has shape {delta.shape}: no agents. Give one δ per agent, one at least.")
     try:
         per_agent = np.broadcast_shapes(delta.shape, initial.shape, second_moment.shape)
         batch = np.broadcast_shapes(per_agent[:-1], coupling.shape, weight_decay.shape)
@@ -167,9 +203,6 @@ def check_system(
             f"{graph.name} is directed, and {undirected} exists only where agents pull each other equally. Use an "
             "undirected graph, cs.graphs.from_adjacency(np.maximum(q, q.T))."
         )
-    if triadic is not None:
-        numbers("triadic.coupling", triadic.coupling, least=0, meaning="pairs of agents attract with strength τ̂.")
-        numbers("triadic.selectivity", triadic.selectivity, least=0, meaning="λ weighs pairs by their agreement.")
     return System(
         delta=np.broadcast_to(delta, shape),
         second_moment=np.broadcast_to(second_moment, shape),
@@ -181,13 +214,18 @@ def check_system(
     )
 
 
-def check_positive(name: str, value: Any) -> float:
+def check_positive(name: str, value: Any, *, say: float = 1e-6) -> float:
     """`value` as a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
-        raise InvalidSpec(f"{name}={value!r}: this is a positive number. Write {name}=1e-6, say.")
+        raise InvalidSpec(f"{name}={shown(value)}: this has to be a positive number. Write {name}={say:g}, say.")
     return float(value)
+
+
+def check_count(name: str, value: Any, *, reason: str) -> int:
+    """`value` as a whole number from one up."""
+    return whole_number(name, value, at_least=1, reason=reason)
 
 
 def as_callable(value: Any) -> Callable[[Any], Any] | None:
     """`value` if it is a function (of time), else None."""
-    return value if callable(value) and not isinstance(value, Graph) else None
+    return value if callable(value) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,15 @@ import numpy as np
 
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.graphs import Graph
-from consilience.theory.landau.arguments import System, as_callable, check_positive, check_system, check_times
+from consilience.theory.landau.arguments import (
+    System,
+    as_callable,
+    check_positive,
+    check_system,
+    check_times,
+    numbers,
+    shown,
+)
 from consilience.theory.landau.dynamics import (
     Triadic,
     graph_pull,
@@ -175,7 +183,7 @@ def integrate(
         m = solve_rows(on_complete_graph, initial, rows, check_times(times))
     else:
         m = solve_rows(on_any_graph(system, form, tolerances, triadic), initial, rows, check_times(times))
-    return m.reshape(-1, *system.initial.shape)
+    return m.reshape(len(m), *system.initial.shape)
 
 
 def on_any_graph(
@@ -215,22 +223,26 @@ def _groups(couplings: np.ndarray) -> list[Any]:
 
 
 def _check_functions_of_time(form: Form, start: float, num_agents: int) -> None:
-    """Refuse functions of time whose values have the wrong shape, or cannot be at the first moment."""
-    checks = (("coupling", form.coupling_at, ()), ("graph", form.adjacency_at, (num_agents, num_agents)))
-    for name, function, shape in checks:
+    """Refuse functions of time that cannot be: judged by what they give at the first moment."""
+    checks = (
+        ("coupling", form.coupling_at, (), "A coupling per realization cannot change in time: integrate one by one."),
+        ("graph", form.adjacency_at, (num_agents, num_agents), "It gives the weights q_ij(t) of all pairs of agents."),
+    )
+    for name, function, shape, advice in checks:
         if function is None:
             continue
-        value = np.asarray(function(start), dtype=np.float64)
+        if not isinstance(function, Hashable):
+            raise InvalidSpec(
+                f"{name}={shown(function)} cannot be hashed, so that there is no telling whether its program has been "
+                "compiled before. Write a plain function, or a frozen dataclass with __call__."
+            )
+        value = numbers(
+            f"{name}({start:g})", function(start), least=0, meaning="agents attract each other at every moment."
+        )
         if value.shape != shape:
             raise IncompatiblePair(
                 f"{name}({start:g}) has shape {value.shape}; it has to be {shape or 'a single number'} at every "
-                f"moment, for {num_agents} agents. A coupling per realization cannot change in time: integrate one by "
-                "one."
-            )
-        if not (np.isfinite(value).all() and (value >= 0).all()):
-            raise InvalidSpec(
-                f"{name}({start:g}) holds {value.min():g}: agents attract each other with weights that are finite and "
-                "not negative. Write a function with values from 0 up."
+                f"moment, for {num_agents} agents. {advice}"
             )
 
 
@@ -247,12 +259,18 @@ def time_average(m: np.ndarray, times: Any, *, after: float) -> np.ndarray:
 
     Raises:
         InvalidSpec: if `after` leaves no time to average over.
+        IncompatiblePair: if `m` does not have as many entries as there are times.
 
     Example:
         >>> time_average(np.array([9.0, 1.0, 3.0]), [0.0, 1.0, 2.0], after=1.0).item()
         2.0
     """
     times = check_times(times)
+    if len(m) != len(times):
+        raise IncompatiblePair(
+            f"m has shape {np.shape(m)}, and there are {len(times)} times. Give the times of the trajectory, one for "
+            "each entry of its first axis."
+        )
     kept = times >= after
     if not kept.any():
         raise InvalidSpec(f"after={after:g} leaves none of the times up to {times[-1]:g}. Write after={times[-1]:g}.")

@@ -14,7 +14,14 @@ import numpy as np
 
 from consilience.errors import IncompatiblePair
 from consilience.graphs import Graph
-from consilience.theory.landau.arguments import as_callable, check_depth, check_positive, check_system, check_times
+from consilience.theory.landau.arguments import (
+    as_callable,
+    check_depth,
+    check_positive,
+    check_system,
+    check_times,
+    numbers,
+)
 from consilience.theory.landau.integration import Form, on_any_graph, solve_rows
 
 
@@ -88,7 +95,7 @@ def layered(
         Paper 001, (A5)–(A6).
     """
     depth = check_depth(depth)
-    theta = np.asarray(initial, dtype=np.float64)
+    theta = numbers("initial", initial, meaning="this is the parameter θ_i^d of each layer and agent.")
     if theta.ndim < 2 or theta.shape[-2] != depth + 1:
         raise IncompatiblePair(
             f"initial has shape {theta.shape}; a network of depth {depth} has {depth + 1} layers, so the shape is "
@@ -97,7 +104,7 @@ def layered(
     coupling_at, adjacency_at = as_callable(coupling), as_callable(graph)
     system = check_system(
         delta,
-        theta.mean(axis=-2),  # for the checks of shape and finiteness
+        theta[..., 0, :],  # for the check of shapes
         depth=depth,
         coupling=0.0 if coupling_at else coupling,
         weight_decay=weight_decay,
@@ -121,4 +128,4 @@ def layered(
     )
     solver = on_any_graph(system, form, (check_positive("rtol", rtol), check_positive("atol", atol)))
     result = solve_rows(solver, theta.reshape(-1, depth + 1, n), rows, check_times(times))
-    return result.reshape(-1, *theta.shape)
+    return result.reshape(len(result), *theta.shape)

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from consilience.axes import AGENT, AGENT_EVALUATED
-from consilience.errors import InvalidSpec
-from consilience.theory.landau.arguments import check_positive, numbers
+from consilience.errors import IncompatiblePair, InvalidSpec
+from consilience.theory.landau.arguments import numbers
 
 
 def linear_state(delta: Any, *, coupling: Any, weight_decay: float = 1e-3) -> np.ndarray:
@@ -86,7 +86,7 @@ def learning_path(delta: Any, couplings: Any, weight_decay: float = 1e-3) -> xr.
     Source:
         Paper 001, the integral of Eq. (8), exactly.
     """
-    delta, sigma, gamma = _checked(delta, couplings, weight_decay, one_realization=True)
+    delta, sigma, gamma = _checked(delta, couplings, weight_decay, name="couplings", one_realization=True)
     a = 1 + gamma
     c, e = delta.mean() / a, (delta - delta.mean())[:, None]
     to = sigma[..., None, None]
@@ -96,16 +96,32 @@ def learning_path(delta: Any, couplings: Any, weight_decay: float = 1e-3) -> xr.
 
 
 def _checked(
-    delta: Any, coupling: Any, weight_decay: Any, *, one_realization: bool = False
+    delta: Any, coupling: Any, weight_decay: Any, *, name: str = "coupling", one_realization: bool = False
 ) -> tuple[np.ndarray, np.ndarray, float]:
     delta = numbers("delta", delta, meaning="δ_i = ⟨x̂ŷ⟩ is an average over agent i's data.")
-    sigma = numbers("coupling", coupling, least=0, meaning="agents attract each other with strength σ̂.")
-    if delta.ndim == 0 or (one_realization and (delta.ndim != 1 or sigma.ndim > 1)):
+    sigma = numbers(name, coupling, least=0, meaning="agents attract each other with strength σ̂.")
+    gamma = numbers("weight_decay", weight_decay, least=0, meaning="γ̂ draws parameters to zero.")
+    if gamma.ndim:
         raise InvalidSpec(
-            f"delta has shape {delta.shape} and the coupling {sigma.shape}; this is for the δ of one population, shape "
+            f"weight_decay has shape {gamma.shape}, and is one number here. Write weight_decay=1e-3, say."
+        )
+    if delta.ndim == 0 or delta.shape[-1] == 0:
+        raise InvalidSpec(
+            f"delta has shape {delta.shape}, and its last axis counts agents. Write delta=[1.0] for a single agent."
+        )
+    if one_realization and (delta.ndim != 1 or sigma.ndim > 1):
+        raise InvalidSpec(
+            f"delta has shape {delta.shape} and {name} {sigma.shape}; this is for the δ of one population, shape "
             "(agents,), and one coupling or a list of them. Call it for one realization at a time."
         )
-    return delta, sigma, weight_decay if weight_decay == 0 else check_positive("weight_decay", weight_decay)
+    try:
+        np.broadcast_shapes(delta.shape[:-1], sigma.shape)
+    except ValueError:
+        raise IncompatiblePair(
+            f"delta {delta.shape} and {name} {sigma.shape} do not broadcast: delta has agents on its last axis, and "
+            f"{name} has no axis of agents. Write {name}=couplings[:, None] with delta of shape (realizations, agents)."
+        ) from None
+    return delta, sigma, float(gamma)
 
 
 def _labelled(values: np.ndarray, sigma: np.ndarray, name: str, long_name: str) -> xr.DataArray:

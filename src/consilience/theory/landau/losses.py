@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from consilience.theory.landau.arguments import check_depth
+from consilience.errors import IncompatiblePair
+from consilience.theory.landau.arguments import check_depth, numbers
 
 
 def effective_loss(m: Any, delta: Any, depth: int, *, second_moment: Any = 1.0) -> np.ndarray:
@@ -24,6 +25,10 @@ def effective_loss(m: Any, delta: Any, depth: int, *, second_moment: Any = 1.0) 
     Returns:
         Shape (…).
 
+    Raises:
+        InvalidSpec: for values that cannot be.
+        IncompatiblePair: if `delta` or `second_moment` does not fit `m`.
+
     Example:
         >>> float(effective_loss(np.array([1.0, 1.0]), np.array([2.0, 0.0]), 0))
         -1.0
@@ -32,7 +37,7 @@ def effective_loss(m: Any, delta: Any, depth: int, *, second_moment: Any = 1.0) 
         Paper 001, Eq. (5) = (A14).
     """
     output = np.asarray(m) ** (check_depth(depth) + 1)
-    s, d = (np.broadcast_to(value, output.shape).mean(-1) for value in (second_moment, delta))
+    d, s = (value.mean(-1) for value in _per_agent(delta, second_moment, output.shape))
     return s * (output**2).mean(-1) - 2 * d * output.mean(-1)
 
 
@@ -48,6 +53,10 @@ def cross_loss(m: Any, delta: Any, depth: int, *, second_moment: Any = 1.0) -> n
     Returns:
         Shape (…, agents, agents evaluated); its mean is `effective_loss`.
 
+    Raises:
+        InvalidSpec: for values that cannot be.
+        IncompatiblePair: if `delta` or `second_moment` does not fit `m`.
+
     Example:
         >>> cross_loss(np.array([1.0, 2.0]), np.array([2.0, 1.0]), 0).tolist()
         [[-3.0, -1.0], [-4.0, 0.0]]
@@ -56,5 +65,18 @@ def cross_loss(m: Any, delta: Any, depth: int, *, second_moment: Any = 1.0) -> n
         Paper 001, (A13).
     """
     output = np.asarray(m)[..., :, None] ** (check_depth(depth) + 1)
-    s, d = (np.broadcast_to(value, np.shape(m))[..., None, :] for value in (second_moment, delta))
+    d, s = (value[..., None, :] for value in _per_agent(delta, second_moment, np.shape(m)))
     return output * (s * output - 2 * d)
+
+
+def _per_agent(delta: Any, second_moment: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Both with the shape of the order parameters."""
+    delta = numbers("delta", delta, meaning="δ_i = ⟨x̂ŷ⟩ is an average over agent i's data.")
+    second_moment = numbers("second_moment", second_moment, least=0, meaning="s_i = ⟨x̂²⟩ is a mean square.")
+    try:
+        return np.broadcast_to(delta, shape), np.broadcast_to(second_moment, shape)
+    except ValueError:
+        raise IncompatiblePair(
+            f"delta {delta.shape} and second_moment {second_moment.shape} do not broadcast to m {shape}, whose last "
+            "axis counts agents. Give one δ per agent, for one population or for each that m holds."
+        ) from None

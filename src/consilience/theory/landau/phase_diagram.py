@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,13 +10,17 @@ import xarray as xr
 
 from consilience.errors import InvalidSpec, UnknownName
 from consilience.graphs import Graph
+from consilience.theory.landau.arguments import shown
 from consilience.theory.landau.protocols import (
+    PROTOCOLS,
     SPAN,
     gaussian_disorder,
     hysteresis_area,
     sweep,
     uniform_start,
 )
+
+_NUM_AGENTS = 200
 
 CONTROLS = ("coupling", "weight_decay", "disorder_std", "disorder_mean", "num_agents", "depth", "graph")
 
@@ -30,7 +33,7 @@ def phase_diagram(
     weight_decay: float = 1e-3,
     disorder_std: float = 2.0,
     disorder_mean: float = 0.0,
-    num_agents: int = 200,
+    num_agents: int | None = None,
     depth: int = 1,
     graph: Graph | None = None,
     num_realizations: int = 50,
@@ -56,7 +59,7 @@ def phase_diagram(
         weight_decay: γ̂.
         disorder_std: standard deviation of δ.
         disorder_mean: mean of δ.
-        num_agents: N; not with graphs.
+        num_agents: N, 200 by default; a graph brings its own.
         depth: D.
         graph: the complete graph if None.
         num_realizations: independent draws of disorder and initial condition.
@@ -87,12 +90,7 @@ def phase_diagram(
         "disorder_mean": disorder_mean, "num_agents": num_agents, "depth": depth, "graph": graph,
     }  # fmt: skip
     grid = _checked(over, fixed)
-    protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
-    if "coupling" not in grid and protocols != ("quench",):
-        raise InvalidSpec(
-            f"protocol={protocol!r} follows the coupling, and over={list(grid)} does not vary it. Add "
-            "'coupling': np.geomspace(0.1, 100, 20) to over, or use protocol='quench'."
-        )
+    protocols = _checked_protocols(protocol, grid)
     swept = [name for name in grid if name != "coupling"]
     points = []
     for values in itertools.product(*(grid[name] for name in swept)):
@@ -123,7 +121,7 @@ def _transition(
     **options: Any,
 ) -> xr.Dataset:
     graph = point["graph"]
-    n = point["num_agents"] if graph is None else graph.num_agents
+    n = graph.num_agents if graph is not None else _NUM_AGENTS if point["num_agents"] is None else point["num_agents"]
     delta = gaussian_disorder(num_realizations, n, mean=point["disorder_mean"], std=point["disorder_std"], seed=seed)
     initial = uniform_start(num_realizations, n, offset=offset, seed=seed)
     result = sweep(
@@ -164,17 +162,37 @@ def _checked(over: Mapping[str, Iterable[Any]], fixed: Mapping[str, Any]) -> dic
     for name in over:
         if name not in CONTROLS:
             raise UnknownName.among("control parameter", name, CONTROLS)
+        if isinstance(over[name], str) or not isinstance(over[name], Iterable):
+            raise InvalidSpec(
+                f"over[{name!r}]={shown(over[name])} is no list of values. Write over={{{name!r}: [...]}}."
+            )
     grid = {name: list(values) for name, values in over.items()}
     for name, values in grid.items():
         if not values:
             raise InvalidSpec(f"over[{name!r}] is empty. Write at least one value.")
-    graphs = [graph for graph in grid.get("graph", [fixed["graph"]]) if graph is not None]
-    if any(not isinstance(graph, Graph) for graph in grid.get("graph", [])):
-        raise InvalidSpec("over['graph'] holds what is no graph. Write cs.graphs.cycle(200), say.")
-    default = inspect.signature(phase_diagram).parameters["num_agents"].default
-    if graphs and ("num_agents" in grid or fixed["num_agents"] not in (default, graphs[0].num_agents)):
+    graphs = grid.get("graph", [] if fixed["graph"] is None else [fixed["graph"]])
+    for graph in graphs:
+        if not isinstance(graph, Graph):
+            raise InvalidSpec(f"{shown(graph)} is not a graph. Write cs.graphs.cycle(200), say.")
+    given = grid.get("num_agents", [] if fixed["num_agents"] is None else [fixed["num_agents"]])
+    if any(n != graph.num_agents for n in given for graph in graphs):
         raise InvalidSpec(
-            "num_agents and graphs are given together, and a graph has a number of agents of its own. Leave num_agents "
-            "out."
+            f"num_agents={shown(given)} is given together with {graphs[0].name}, and a graph has a number of agents of "
+            f"its own, {graphs[0].num_agents}. Leave num_agents out."
         )
     return grid
+
+
+def _checked_protocols(protocol: str | Sequence[str], grid: Mapping[str, list[Any]]) -> tuple[str, ...]:
+    protocols = (protocol,) if isinstance(protocol, str) else tuple(protocol)
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UnknownName.among("protocol", name, PROTOCOLS)
+    if len(set(protocols)) != len(protocols) or not protocols:
+        raise InvalidSpec(f"protocol={protocol!r}: write one of {', '.join(PROTOCOLS)}, or several, each once.")
+    if "coupling" not in grid and protocols != ("quench",):
+        raise InvalidSpec(
+            f"protocol={protocol!r} follows the coupling, and over={list(grid)} does not vary it. Add "
+            "'coupling': np.geomspace(0.1, 100, 20) to over, or use protocol='quench'."
+        )
+    return protocols

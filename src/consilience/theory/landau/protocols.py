@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from consilience.axes import AGENT
-from consilience.errors import InvalidSpec, UnknownName
+from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
 from consilience.graphs import Graph
 from consilience.randomness import Purpose, check_seed, generator
-from consilience.theory.landau.arguments import numbers
+from consilience.theory.landau.arguments import check_count, check_positive, numbers, shown
 from consilience.theory.landau.integration import integrate, time_average
 from consilience.theory.landau.losses import effective_loss
 
@@ -37,9 +37,9 @@ def gaussian_disorder(
     Source:
         Paper 001, Appendix B, with N(0, 2) read as a standard deviation of 2.
     """
-    seed = check_seed(seed)
+    num_realizations, num_agents, seed = _checked_draws(num_realizations, num_agents, seed)
     draws = [generator(seed, Purpose.DISORDER, r).standard_normal(num_agents) for r in range(num_realizations)]
-    return mean + std * np.array(draws).reshape(num_realizations, num_agents)
+    return mean + std * np.array(draws)
 
 
 def uniform_start(
@@ -57,12 +57,20 @@ def uniform_start(
     Source:
         Paper 001, Appendix B.
     """
-    seed = check_seed(seed)
+    num_realizations, num_agents, seed = _checked_draws(num_realizations, num_agents, seed)
     draws = [
         generator(seed, Purpose.INITIAL_MAGNETIZATION, r).uniform(-width, width, num_agents)
         for r in range(num_realizations)
     ]
-    return offset + np.array(draws).reshape(num_realizations, num_agents)
+    return offset + np.array(draws)
+
+
+def _checked_draws(num_realizations: Any, num_agents: Any, seed: Any) -> tuple[int, int, int]:
+    return (
+        check_count("num_realizations", num_realizations, reason="each is a draw of its own."),
+        check_count("num_agents", num_agents, reason="a population has one agent at least."),
+        check_seed(seed),
+    )
 
 
 def sweep(
@@ -124,15 +132,11 @@ def sweep(
         raise UnknownName.among("protocol", protocol, PROTOCOLS)
     sigma = numbers("couplings", couplings, least=0, meaning="agents attract each other with strength σ̂.")
     if sigma.ndim != 1 or sigma.size == 0 or (np.diff(sigma) <= 0).any():
-        raise InvalidSpec(f"couplings={couplings!r}: write increasing values of σ̂, couplings=[0.0, 1.0, 10.0], say.")
-    if not 0 <= average_after < span:
         raise InvalidSpec(
-            f"average_after={average_after:g} leaves nothing of span={span:g} to average over. Write "
-            f"average_after={span / 2:g}."
+            f"couplings={shown(couplings)}: a sweep needs a list of increasing σ̂. Write couplings=[0.0, 1.0, 10.0]."
         )
-    delta = np.atleast_2d(numbers("delta", delta, meaning="δ_i = ⟨x̂ŷ⟩ is an average over agent i's data."))
-    state = np.asarray(initial, dtype=np.float64)
-    times = np.unique(np.concatenate([[0.0], np.linspace(average_after, span, _RECORDS + 1)]))
+    delta, state = _checked_population(delta, initial, weight_decay, second_moment)
+    times = _checked_times(span, average_after)
     order = range(len(sigma))[:: -1 if protocol == "adiabatic_down" else 1]
     found: dict[int, dict[str, np.ndarray]] = {}
     for k in order:
@@ -156,6 +160,33 @@ def sweep(
                 for values in found[k].values():
                     values[lost] = np.nan
     return _labelled({name: np.stack([found[k][name] for k in range(len(sigma))]) for name in found[0]}, sigma)
+
+
+def _checked_population(
+    delta: Any, initial: Any, weight_decay: Any, second_moment: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """δ and m(0), of one population or of several seeds; the rest is checked where it is used."""
+    delta = numbers("delta", delta, meaning="δ_i = ⟨x̂ŷ⟩ is an average over agent i's data.")
+    state = numbers("initial", initial, meaning="this is the order parameter m_i of each agent.")
+    if max(delta.ndim, state.ndim, np.ndim(second_moment)) > 2 or np.ndim(weight_decay):
+        raise InvalidSpec(
+            f"delta has shape {delta.shape}, initial {state.shape}, second_moment {np.shape(second_moment)} and "
+            f"weight_decay {np.shape(weight_decay)}; a sweep takes (agents,) or (seeds, agents), and one weight decay. "
+            "Write one sweep for each batch of seeds."
+        )
+    return np.atleast_2d(delta), state
+
+
+def _checked_times(span: Any, average_after: Any) -> np.ndarray:
+    """When the state is recorded: at the start, and evenly over what is averaged."""
+    span = check_positive("span", span, say=SPAN)
+    after = numbers("average_after", average_after, meaning="observables are averaged from this time on.")
+    if after.ndim or not 0 <= after < span:
+        raise InvalidSpec(
+            f"average_after={shown(average_after)} leaves nothing of span={span:g} to average over. Write "
+            f"average_after={span / 2:g}."
+        )
+    return np.unique(np.concatenate([[0.0], np.linspace(after, span, _RECORDS + 1)]))
 
 
 def _labelled(values: dict[str, np.ndarray], sigma: np.ndarray) -> xr.Dataset:
@@ -182,15 +213,24 @@ def hysteresis_area(up: xr.DataArray, down: xr.DataArray) -> xr.DataArray:
     """∫ |⟨m⟩_down − ⟨m⟩_up| dσ̂ between the two adiabatic sweeps, by the trapezoidal rule.
 
     Args:
-        up: ⟨m⟩ of the sweep upward, with a dimension "coupling"; down: the same downward.
-        down: of the sweep downward, on the same couplings.
+        up: ⟨m⟩ of the sweep upward, with a dimension "coupling".
+        down: ⟨m⟩ of the sweep downward, on the same couplings.
 
     Returns:
         The other dimensions; 0 where the sweeps coincide.
+
+    Raises:
+        IncompatiblePair: if the couplings differ.
 
     Example:
         >>> up = xr.DataArray([0.0, 0.0, 1.0], dims="coupling", coords={"coupling": [0.0, 1.0, 2.0]})
         >>> float(hysteresis_area(up, up + 1))
         2.0
     """
+    if not up["coupling"].equals(down["coupling"]):
+        raise IncompatiblePair(
+            f"The couplings of the two sweeps, {shown(up['coupling'].values.tolist())} and "
+            f"{shown(down['coupling'].values.tolist())}, are not the same, and the area lies between two curves on one "
+            "axis. Sweep the same couplings in both directions."
+        )
     return abs(down - up).integrate("coupling").rename("hysteresis_area")
