@@ -42,8 +42,8 @@ class Crossing:
         cumulant: U at the crossing.
         found: share of the resamples in which they cross; 0 if they do not in the data.
         contrast: the lowest and the highest U_large − U_small, summed over a stretch of controls, in standard errors.
-        noise: what the larger of the two reaches in 5 % of the resamples if there is no difference. Contrasts that are
-            smaller decide nothing; if one of them is larger, the larger size is less (or more) ordered throughout.
+        noise: what the larger of the two reaches in 5 % of the resamples if there is no difference. Contrasts below it
+            decide nothing; a single one above it says that the larger size is less (or more) ordered throughout.
     """
 
     sizes: tuple[int, int]

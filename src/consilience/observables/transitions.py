@@ -47,7 +47,8 @@ def binder_cumulant(order_parameter: xr.DataArray, *, over: str = "seed") -> xr.
         >>> round(float(binder_cumulant(xr.DataArray([2.0, 2.0, -2.0], dims="seed"))), 6)
         0.666667
     """
-    second, fourth = (order_parameter**2).mean(over), (order_parameter**4).mean(over)
+    squared = order_parameter**2
+    second, fourth = squared.mean(over), (squared**2).mean(over)
     return (1 - fourth / (3 * second**2)).rename("binder_cumulant").assign_attrs(long_name="Binder cumulant $U$")
 
 

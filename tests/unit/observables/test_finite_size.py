@@ -14,6 +14,7 @@ from consilience.observables import (
     scaling_exponent,
     susceptibility,
 )
+from consilience.observables.resampling import resamples
 
 SIZES = np.array([100, 200, 400, 800])
 CONTROLS = np.linspace(-1.0, 1.0, 21)
@@ -117,6 +118,20 @@ def test_resamples_are_reproducible_and_the_order_of_dimensions_does_not_matter(
     assert first == binder_crossing(renamed, control="depth", over="draw", size="agents", num_bootstrap=50)
 
 
+def test_sizes_are_resampled_independently_and_controls_together():
+    table = labelled(np.zeros((4, 21, 1)) + np.arange(50.0))
+    table[2, :, 30:] = np.nan
+    data, *drawn = resamples(table, size="num_agents", over="seed", num_bootstrap=3, seed=0)
+    assert data.identical(table)
+    for draw in drawn:
+        np.testing.assert_array_equal(draw, draw.isel(coupling=[0] * 21))
+        assert not np.array_equal(draw[0], draw[1])
+        assert draw.count("seed")[:, 0].values.tolist() == [50, 50, 30, 50]
+        assert len(np.unique(draw[0])) < 50  # drawn with replacement
+    single = list(resamples(table.isel(num_agents=0), size="num_agents", over="seed", num_bootstrap=1, seed=0))
+    assert single[1].dims == ("coupling", "seed")
+
+
 def test_diverged_realizations_are_left_out():
     """Sizes with fewer realizations are padded with NaN; single entries that diverged do not count either."""
     table = onset(lambda n: 0.1)
@@ -148,22 +163,22 @@ def test_an_exact_power_law():
 
 
 def test_the_slope_is_weighted_and_its_interval_covers():
-    """Null: exponent −1/4, noise that differs between sizes; 95 % intervals of 100 data sets, standard error 2.2 %."""
+    """Null: exponent −1/4, noise that differs between sizes; 95 % intervals of 60 data sets, standard error 2.8 %."""
     spread = np.array([0.02, 0.5, 0.1, 0.02])[:, None]
     covered, errors = [], []
-    for seed in range(100):
+    for seed in range(60):
         random = np.random.default_rng(seed)
         values = SIZES[:, None] ** -0.25 * (1 + spread * random.normal(size=(4, 100)))
         table = labelled(values[:, None], controls=np.zeros(1)).isel(coupling=0)
         found = scaling_exponent(table, num_bootstrap=100, seed=seed)
         covered.append(found.interval[0] < -0.25 < found.interval[1])
         errors.append(found.value + 0.25)
-    assert abs(np.mean(covered) - 0.95) < 3 * 0.022
+    assert abs(np.mean(covered) - 0.95) < 3 * 0.028
     # Standard errors of log⟨M⟩ are spread/√100; that of the slope follows from weighted least squares.
     weights, x = 100 / spread[:, 0] ** 2, np.log(SIZES)
     centred = x - (weights * x).sum() / weights.sum()
-    # The standard deviation of 100 values is known to 7 %.
-    assert np.std(errors) == pytest.approx((weights * centred**2).sum() ** -0.5, rel=0.25)
+    # The standard deviation of 60 values is known to 9 %.
+    assert np.std(errors) == pytest.approx((weights * centred**2).sum() ** -0.5, rel=0.3)
 
 
 def test_a_statistic_of_ones_own_and_a_control_to_run_against():
