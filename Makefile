@@ -26,8 +26,9 @@ lint: $(VENV)/.installed-lint
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/interface/test_documentation.py tests/interface/test_conventions.py
 
-bench: $(VENV)/.installed $(VENV)-torch/.installed
+bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
 	$(BIN)/python benchmarks/throughput.py --torch-python $(VENV)-torch/bin/python
+	$(BIN)/python benchmarks/landau.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
@@ -39,6 +40,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed

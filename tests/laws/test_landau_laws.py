@@ -34,7 +34,7 @@ seeds = st.integers(0, 10**6)
 strengths = st.floats(0, 30)
 
 
-def population(seed: int) -> dict[str, np.ndarray]:
+def population(seed: int) -> dict[str, Any]:
     """δ of both signs, ⟨x̂²⟩ and m of all agents."""
     random = np.random.default_rng(seed)
     delta, m = random.normal(0, 2, N), random.uniform(-1.5, 1.5, N)
@@ -79,7 +79,7 @@ STENCIL = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
 @laws
 @given(seed=seeds, coupling=strengths, gamma=st.floats(0, 2))
 def test_the_flow_is_the_steepest_descent_of_the_energy(depth: int, seed: int, coupling: float, gamma: float) -> None:
-    """∂E/∂m_i = −ṁ_i, with the factor one. In each m_i, E is a polynomial of degree 2D + 2 ≤ 8: differences are exact."""
+    """∂E/∂m_i = −ṁ_i, with the factor one. In each m_i, E is a polynomial of degree 2D + 2 ≤ 8: no error of steps."""
     agents = population(seed)
     rest = {
         "delta": agents["delta"], "second_moment": agents["second_moment"], "depth": depth, "coupling": coupling,
@@ -88,7 +88,9 @@ def test_the_flow_is_the_steepest_descent_of_the_energy(depth: int, seed: int, c
     step = 0.2
     shifts = step * np.eye(N)
     gradient = sum(
-        weight / step * (landau.energy(agents["m"] + k * shifts, **rest) - landau.energy(agents["m"] - k * shifts, **rest))
+        weight
+        / step
+        * (landau.energy(agents["m"] + k * shifts, **rest) - landau.energy(agents["m"] - k * shifts, **rest))
         for k, weight in STENCIL.items()
     )
     # Energies of order 1000 at m + 4 steps ≤ 2.3, rounded, divided by the step.
@@ -130,7 +132,7 @@ def test_layers_descend_the_loss_of_a_deep_linear_network(depth: int, seed: int,
         np.testing.assert_allclose(rate, -0.5 * jax.grad(loss)(theta), rtol=0, atol=1e-12)  # terms of order 100
 
 
-# ---- symmetries ------------------------------------------------------------------------------------------------------
+# ---- symmetries ----------------------------------------------------------------------------------------------------
 
 
 @at_every_depth
@@ -195,7 +197,7 @@ def test_relabelling_agents_commutes_with_integration(seed: int, coupling: float
     np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-8)
 
 
-# ---- layers ------------------------------------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------------------------------
 
 
 @at_every_depth
@@ -315,7 +317,7 @@ def test_learning_path_becomes_rank_one(seed: int) -> None:
     assert excess[0] < 1.5  # of at most N − 1 = 29: "approximately rank one" from the start
 
 
-# ---- three agents at a time --------------------------------------------------------------------------------------------
+# ---- three agents at a time ----------------------------------------------------------------------------------------
 
 
 @laws

@@ -92,7 +92,7 @@ def equation_four(
     return field
 
 
-# ---- Eq. (4) -----------------------------------------------------------------------------------------------------
+# ---- Eq. (4) -------------------------------------------------------------------------------------------------------
 
 
 @on_every_graph
@@ -130,7 +130,7 @@ def test_depth_zero_reaches_equation_six(gamma: float) -> None:
     np.testing.assert_allclose(closed, expected, rtol=0, atol=1e-14)  # the same numbers in another order
 
 
-# ---- batches -----------------------------------------------------------------------------------------------------
+# ---- batches -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("graph", [None, GRAPHS["sparse"]], ids=["complete", "sparse"])

@@ -15,7 +15,7 @@ from consilience.theory import landau
 # Shapes and depths are those of test_protocols.py, so that one session compiles them once.
 SEEDS, N = 3, 6
 COUPLINGS = [0.0, 0.5, 4.0]
-SMALL = {"num_agents": N, "num_realizations": SEEDS}
+SMALL: dict[str, Any] = {"num_agents": N, "num_realizations": SEEDS}
 
 
 def by_hand(
@@ -53,7 +53,7 @@ VARIED = {
 @pytest.mark.parametrize("control", VARIED)
 def test_each_control_parameter_is_what_it_says(control: str) -> None:
     values, name = VARIED[control]
-    rest = {**SMALL}
+    rest: dict[str, Any] = {**SMALL}
     rest.pop(control, None)
     diagram = landau.phase_diagram({control: values, "coupling": COUPLINGS}, **rest)
     assert diagram.magnetization.dims == (control, "coupling", "seed")
@@ -121,7 +121,7 @@ def test_several_protocols_and_the_area_between_the_adiabatic_ones() -> None:
 
 
 def test_seed_offset_span_and_tolerances_are_passed_on() -> None:
-    options = {"span": 4.0, "rtol": 1e-6, "atol": 1e-8}
+    options: dict[str, Any] = {"span": 4.0, "rtol": 1e-6, "atol": 1e-8}
     diagram = landau.phase_diagram({"coupling": COUPLINGS}, seed=5, offset=0.7, **options, **SMALL)
     assert_same(diagram, by_hand(COUPLINGS, seed=5, offset=0.7, average_after=2.0, **options))
     later = landau.phase_diagram({"coupling": COUPLINGS}, average_after=3.0, **options, **SMALL)
@@ -147,7 +147,7 @@ def test_coordinates_and_labels() -> None:
     assert "long_name" in diagram.magnetization.attrs
 
 
-# ---- errors ----------------------------------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------------------------
 
 CASES = [
     ({"over": {}}, InvalidSpec, "over={}", "Write over={'coupling': [0, 1]}"),
@@ -185,7 +185,7 @@ CASES = [
 @pytest.mark.parametrize(("wrong", "error", "seen", "advice"), CASES)
 def test_bad_input_is_refused(wrong: dict[str, Any], error: type[Exception], seen: str, advice: str) -> None:
     over = wrong.get("over", {"coupling": COUPLINGS})
-    rest = {"num_realizations": 2} | {name: value for name, value in wrong.items() if name != "over"}
+    rest: dict[str, Any] = {"num_realizations": 2} | {name: value for name, value in wrong.items() if name != "over"}
     if "graph" not in rest and "graph" not in over and "num_agents" not in over:
         rest["num_agents"] = 3
     with pytest.raises(error) as raised:

@@ -34,7 +34,7 @@ def mean_of_second_half(values: np.ndarray) -> np.ndarray:
     return (inner + (values[1] + values[-1]) / 2) / (len(values) - 2)
 
 
-# ---- what a sweep is -------------------------------------------------------------------------------------------------
+# ---- what a sweep is -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", landau.PROTOCOLS)
@@ -96,7 +96,7 @@ def test_averages_may_take_in_the_start() -> None:
     assert float(result.order_parameter[0, 0, 0]) == pytest.approx((1 - np.exp(-1.1)) / 1.1, abs=2e-4)
 
 
-# ---- averages --------------------------------------------------------------------------------------------------------
+# ---- averages ------------------------------------------------------------------------------------------------------
 
 
 def test_time_average_is_the_trapezoidal_rule_from_the_first_time_that_counts() -> None:
@@ -135,7 +135,7 @@ def test_hysteresis_area_of_sweeps() -> None:
     assert areas[1] > 0.3
 
 
-# ---- realizations that diverge ---------------------------------------------------------------------------------------
+# ---- realizations that diverge -------------------------------------------------------------------------------------
 
 # With ⟨x̂²⟩ = 0 and D = 2, nothing bounds m where δm > 0. In the first realization one agent of δ = 1 starts at m = 1:
 # alone it is infinite at t = 1, and strongly coupled to five others at zero it is dragged to the mean 1/6, where it
@@ -179,7 +179,7 @@ def test_what_has_diverged_stays_so_in_adiabatic_sweeps() -> None:
         assert np.isfinite(result.final[:, 1:]).all()
 
 
-# ---- disorder and initial conditions ---------------------------------------------------------------------------------
+# ---- disorder and initial conditions -------------------------------------------------------------------------------
 
 
 def test_draws_follow_appendix_b() -> None:
@@ -213,7 +213,7 @@ def test_common_random_numbers() -> None:
         np.testing.assert_array_equal(draw(4, N), draw(4, N, seed=0))
 
 
-# ---- errors ----------------------------------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------------------------
 
 POPULATION = {"delta": [1.0, 2.0, 3.0], "initial": 0.5, "depth": 1, "coupling": 1.0, "times": [0.0, 1.0]}
 SWEPT = {"delta": [1.0, 2.0, 3.0], "initial": 0.5, "depth": 1, "couplings": [0.0, 1.0]}

@@ -93,6 +93,8 @@ def _draw_curves(axes: Any, result: Result, dataset: str, name: str) -> None:
     labels = [f"D = {depth}" for depth in depths]
     colour, marker = plots.colours(labels), plots.markers(labels)
     for depth, label in zip(depths, labels, strict=True):
+        if name == "order" and depth == 0:
+            continue  # by theory it does not depend on the coupling, and the measured one is noise about zero
         simulated = result.simulated[dataset][depth]
         measured = {
             "order": lambda d=simulated: abs(d.magnetization.mean("agent")),
@@ -111,7 +113,7 @@ def _draw_curves(axes: Any, result: Result, dataset: str, name: str) -> None:
         axes.set_yscale("log")
         axes.set_ylim(3e-3, 3)
     else:
-        axes.set_ylim(-0.03, 1.18)
+        axes.set_ylim(-0.03, 1.4 if name == "order" else 1.18)  # room for the legend
 
 
 def _legend(axes: Any, result: Result) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ from consilience.theory.landau.dynamics import (
 from consilience.theory.landau.solvers import dormand_prince, rodas4, solve
 
 _MAX_STEPS = 1_000_000
+_NUMBERS_AT_ONCE = 5000
+"""Some twenty arrays of as many double-precision numbers fit into a cache of 1 MB."""
 
 
 @functools.partial(jax.jit, static_argnames=("depth",))
@@ -108,7 +111,7 @@ def integrate(
 ) -> np.ndarray:
     """Solve Eq. (4) of paper 001 forward in time.
 
-    All realizations of one coupling advance as one array, with steps of their own for each coupling.
+    Realizations of one coupling advance as arrays of many, with steps of their own for each array.
 
     Args:
         delta: δ_i, shape (…, agents).
@@ -205,21 +208,30 @@ def solve_rows(
     rows: dict[str, np.ndarray],
     times: np.ndarray,
 ) -> np.ndarray:
-    """The states of all rows at all times, shape (times, rows, ...); rows of equal coupling are solved together."""
+    """The states of all rows at all times, shape (times, rows, ...)."""
     result = np.empty((len(times), *initial.shape))
     result[0] = initial
     if len(times) > 1 and initial.size:
         with jax.enable_x64(True):
-            for group in _groups(rows["coupling"]):
+            for group in _groups(rows["coupling"].ravel(), row_size=initial[0].size):
                 part = {name: values[group] for name, values in rows.items()}
                 result[:, group] = np.asarray(solver(initial[group], part, times)[0])
     return result
 
 
-def _groups(couplings: np.ndarray) -> list[Any]:
-    """Rows of equal coupling: they share steps, and the stiffest coupling does not set those of the others."""
-    values, members = np.unique(couplings.ravel(), return_inverse=True)
-    return [slice(None)] if len(values) == 1 else [members == k for k in range(len(values))]
+def _groups(couplings: np.ndarray, row_size: int) -> Iterator[np.ndarray]:
+    """Indices of rows that are solved together: of equal coupling, and few enough for the processor's cache.
+
+    Rows that are solved together share their steps, so that the stiffest coupling should not set those of the others,
+    nor the most delicate realization those of all. Groups of one coupling have one size (some rows are in two of them,
+    to fill up the last), so that one compiled program serves them all.
+    """
+    for value in np.unique(couplings):
+        members = np.flatnonzero(couplings == value)
+        count = math.ceil(len(members) * row_size / _NUMBERS_AT_ONCE)
+        size = math.ceil(len(members) / count)
+        for first in range(0, len(members), size):
+            yield members[min(first, len(members) - size) :][:size]
 
 
 def _check_functions_of_time(form: Form, start: float, num_agents: int) -> None:

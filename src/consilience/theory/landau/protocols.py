@@ -19,7 +19,7 @@ PROTOCOLS = ("quench", "adiabatic_up", "adiabatic_down")
 
 SPAN = 10.0
 """Paper 001, Appendix B: each coupling is integrated for this long; the second half is averaged over."""
-_RECORDS = 25
+_RECORDS = 10
 
 
 def gaussian_disorder(

@@ -1,4 +1,4 @@
-"""Stability of stationary states of Eq. (4): of all agents together, and of each at a fixed pull of the others.
+"""Stability of stationary states of Eq. (4), and where order ends without coupling.
 
 The Jacobian is J = diag(−V''_i) − (σ̂/N) L_Q. A state is stable if all eigenvalues have negative real parts. Because no
 weight q_ij is negative, J has no negative entry off its diagonal, so that its rightmost eigenvalue is real, on directed
@@ -6,13 +6,11 @@ graphs too (Perron and Frobenius). On the complete graph with weight q, for σ =
 
     J = diag(a) + (σ/N) 11ᵀ,   a_i = −V''_i − σ,
 
-and its top eigenvalue is the largest root λ of the secular equation 1 = (σ/N) Σ_i 1/(λ − a_i). The a_i alone say
-whether an agent is stable while the mean is held fixed; they change sign at its `turning_points`.
+and its top eigenvalue is the largest root λ of the secular equation 1 = (σ/N) Σ_i 1/(λ − a_i).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,8 +26,8 @@ _EPS = float(np.finfo(float).eps)
 _DENSE_BELOW = 200
 """Agents below which LAPACK's dense eigenvalues are faster than ARPACK's iteration."""
 
-_MAX_STEPS = 200
-"""Far above the 10 of Newton's steps on the secular equation, or the hundred halvings of a bracket, that are taken."""
+_MAX_STEPS = 100
+"""Far above the ten or so of Newton's steps on the secular equation that are taken."""
 
 
 def top_eigenvalue(
@@ -130,7 +128,7 @@ def _top_on_graph(system: System, slope: Array, coupling: float) -> float:
         values = scipy.sparse.linalg.eigs(matrix, k=1, which="LR", v0=start, return_eigenvectors=False)
     else:
         values = scipy.sparse.linalg.eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)
-    return float(values[0].real)
+    return float(np.real(values[0]))
 
 
 def regularisation_threshold(delta: Any, depth: int) -> np.ndarray:
@@ -140,9 +138,9 @@ def regularisation_threshold(delta: Any, depth: int) -> np.ndarray:
 
         γ̂_c = (D+1)/(2D) · δ ((D−1)δ/2D)^((D−1)/(D+1)).
 
-    At D = 1 this is δ, where the ordered state grows continuously from zero; at D ≥ 2 the state appears with a jump, the
-    more the deeper: the first-order, regularisation-induced transition. Even D orders on the side of the sign of δ, so
-    that |δ| counts; odd D orders on both sides or, for δ ≤ 0, not at all.
+    At D = 1 this is δ, where the ordered state grows continuously from zero; at D ≥ 2 it appears with a jump: the
+    first-order, regularisation-induced transition. Even D orders on the side of the sign of δ, so that |δ| counts; odd
+    D orders on both sides or, for δ ≤ 0, not at all.
 
     Args:
         delta: δ_i, any shape.
@@ -171,80 +169,3 @@ def regularisation_threshold(delta: Any, depth: int) -> np.ndarray:
     size = np.abs(delta) if depth % 2 == 0 else np.maximum(delta, 0.0)
     share = (depth - 1) * size / (2 * depth)
     return (depth + 1) / (2 * depth) * size * share ** ((depth - 1) / (depth + 1))
-
-
-def turning_points(delta: Array, second_moment: Array, linear: Array, depth: int) -> Array:
-    """Where s m^(2D+1) − δ m^D + κ m turns: where an agent at a fixed pull gains or loses its stability.
-
-    Its slope on the side where it can vanish, as a function of x = |m|, is κ ≥ 0 at zero (for D ≥ 2), falls until
-    x^(D+1) = (D−1)|δ|/(2(2D+1)s), and has risen to κ again where x^(D+1) = D|δ|/((2D+1)s).
-
-    Args:
-        delta: δ, any shape (…).
-        second_moment: s, broadcastable against it; 0 only where δ = 0.
-        linear: κ ≥ 0, weight decay and coupling together, broadcastable likewise.
-        depth: D.
-
-    Returns:
-        Increasing, +∞ where there are fewer: shape (…, 0) at D = 0, (…, 4) at odd D ≥ 3, else (…, 2).
-
-    Example:
-        >>> turning_points(np.array([3.0, -3.0]), np.array(1.0), np.array(0.0), 1).tolist()
-        [[-1.0, 1.0], [inf, inf]]
-    """
-    delta, second_moment, linear = np.broadcast_arrays(delta, second_moment, linear)
-    if depth == 0:
-        return np.empty((*delta.shape, 0))
-    size = np.abs(delta) if depth % 2 == 0 else np.maximum(delta, 0.0)
-    ratio = size / np.where(second_moment > 0, second_moment, 1.0)
-    lowest, end = ((k * ratio / (2 * depth + 1)) ** (1 / (depth + 1)) for k in ((depth - 1) / 2, depth))
-
-    def slope(x: Array) -> tuple[Array, Array]:
-        value = linear - local_slope(x, size, depth=depth, weight_decay=0.0, second_moment=second_moment)
-        second = 2 * (2 * depth + 1) * second_moment * x ** (2 * depth - 1)
-        return value, depth * (second - (depth - 1) * size * x ** max(depth - 2, 0))
-
-    exists = slope(lowest)[0] < 0
-    points = [np.where(exists, monotone_zero(slope, lowest, end, rising=True), np.inf)]
-    if depth > 1:
-        inner = monotone_zero(slope, np.zeros_like(lowest), lowest, rising=False, least=1e-20)
-        inner = np.where(linear > 0, inner, 0.0 if depth % 2 == 0 else np.inf)  # with κ = 0 odd D only flattens there
-        points.append(np.where(exists, inner, np.inf))
-    signs = [np.where(delta < 0, -1.0, 1.0)] if depth % 2 == 0 else [-1.0, 1.0]
-    signed = [np.where(np.isfinite(x), sign * x, np.inf) for x in points for sign in signs]
-    return np.sort(np.stack(signed, -1), -1)
-
-
-def monotone_zero(
-    function: Callable[[Array], tuple[Array, Array]], low: Array, high: Array, *, rising: Any, least: float = 0.0
-) -> Array:
-    """The zero of a monotone function, elementwise and to rounding, by Newton's steps or by halving a bracket.
-
-    Args:
-        function: x → its value and its slope.
-        low: lower end of the bracket, broadcastable against `high`.
-        high: its upper end.
-        rising: whether the function rises, broadcastable likewise.
-        least: absolute error that does not matter, where the zero is much smaller than this.
-
-    Example:
-        >>> float(monotone_zero(lambda x: (x * x - 2, 2 * x), np.array(0.0), np.array(2.0), rising=True))
-        1.4142135623730951
-    """
-    x, last = (low + high) / 2, high - low
-    for _ in range(_MAX_STEPS):
-        value, slope = function(x)
-        above = (value > 0) == rising
-        low, high = np.where(above, low, x), np.where(above, x, high)
-        with np.errstate(all="ignore"):
-            # An infinite slope, at a fold, says nothing.
-            step = np.where(value == 0, 0.0, np.where(np.isfinite(slope), value / slope, np.inf))
-        new = np.clip(x - step, low, high)
-        # Rounding of the value leaves some units in the last place, which further steps would only shuffle.
-        is_close = abs(step) <= 16 * _EPS * abs(x) + least
-        # A step that does not halve the one before it goes astray.
-        new = np.where(is_close | (abs(new - x) <= last / 2), new, (low + high) / 2)
-        x, last = new, abs(new - x)
-        if (is_close | (high - low <= 2 * _EPS * abs(x) + least)).all():
-            break
-    return x
