@@ -46,12 +46,12 @@ def our_methods(depth: int) -> dict[str, Method]:
             return local_slope(m, delta, depth=depth, weight_decay=WEIGHT_DECAY) - coupling
 
         field = field_of(delta, depth, coupling)
-        return solve(field, rodas4(field, diagonal, coupling), initial, TIMES, order=4, **options)
+        return solve(field, rodas4(field, diagonal, coupling), initial, TIMES, **options)
 
     @jax.jit
     def explicit(initial: Any, delta: Any, coupling: Any) -> tuple[Any, Any]:
         field = field_of(delta, depth, coupling)
-        return solve(field, dormand_prince(field), initial, TIMES, order=5, **options)
+        return solve(field, dormand_prince(field), initial, TIMES, **options)
 
     return {"integrate": integrate, "rodas4": implicit, "dormand_prince": explicit}
 

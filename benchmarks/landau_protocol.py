@@ -8,7 +8,7 @@ import numpy as np
 
 RTOL, ATOL = 1e-3, 1e-6  # SciPy's defaults, hence the paper's
 SPAN = 10.0
-TIMES = np.array([0.0, *np.linspace(SPAN / 2, SPAN, 26)])  # where `landau.sweep` looks at the state
+TIMES = np.array([0.0, *np.linspace(SPAN / 2, SPAN, 11)])  # where `landau.sweep` looks at the state
 WEIGHT_DECAY = 1e-3
 PARTS = [(depth, protocol) for depth in (2, 1, 0) for protocol in ("adiabatic_up", "quench")]
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad_vec
 
@@ -23,8 +23,9 @@ from consilience.theory import landau
 from consilience.theory.landau.dynamics import local_drift, local_slope, triadic_pull
 from consilience.theory.landau.layered import layered_drift
 
-laws = settings(deadline=None, max_examples=20, derandomize=True)
-few = settings(deadline=None, max_examples=5, derandomize=True)
+laws = settings(deadline=None, max_examples=15, derandomize=True)
+# Integrations are not worth minutes of shrinking when they fail.
+few = settings(deadline=None, max_examples=5, derandomize=True, phases=(Phase.explicit, Phase.generate))
 
 N = 30
 DEPTHS = (0, 1, 2, 3)
@@ -67,8 +68,8 @@ def test_force_and_slope_are_derivatives_of_the_potential(depth: int, seed: int,
         # Polynomials of degree 8 at |m| ≤ 1.5: terms of order 100, rounded at 1e-16 of it.
         rounding = {"rtol": 0, "atol": 1e-12}
         np.testing.assert_allclose(local_drift(m, delta, second_moment=moment, **one), -jax.grad(total)(m), **rounding)
-        expected = -jnp.diag(jax.hessian(total)(m))
-        np.testing.assert_allclose(local_slope(m, delta, second_moment=moment, **one), expected, **rounding)
+        curvature = jax.grad(lambda m: jax.grad(total)(m).sum())(m)  # agents are independent
+        np.testing.assert_allclose(local_slope(m, delta, second_moment=moment, **one), -curvature, **rounding)
 
 
 # f'(0) of a polynomial of degree 8 from f at ±1, ±2, ±3, ±4 steps, exactly.

@@ -29,9 +29,9 @@ MOMENT = RANDOM.uniform(0.3, 1.8, N)
 assert (DELTA < 0).any()
 assert (DELTA > 0).any()
 
-AGREEMENT = {"rtol": 0, "atol": 1e-6}
-"""What the paper's figures need a thousand times over; both solvers keep errors per step below 1e-10 of |m|, and a few
-thousand steps near a separatrix can add up."""
+AGREEMENT = {"rtol": 0, "atol": 1e-7}
+"""Both solvers keep errors per step below 1e-10 of |m|; the largest difference seen is 5e-9, of a state that passes
+near a separatrix on its way. Figures need 1e-3."""
 
 
 def sparse(num_agents: int = N, seed: int = 3) -> Graph:
@@ -114,7 +114,7 @@ def test_integrate_is_equation_four(depth: int, graph: Graph | None) -> None:
     for k, coupling in enumerate(COUPLINGS):
         field = equation_four(lambda t, c=coupling: c, lambda t: q, depth=depth)
         np.testing.assert_allclose(m[:, k], dop853(field, START, TIMES), **AGREEMENT, err_msg=f"σ̂ = {coupling}")
-    # The couplings matter, a thousand times more than the tolerance, so that agreement means something.
+    # The couplings matter, ten thousand times more than the tolerance, so that agreement means something.
     assert np.abs(np.diff(m[-1], axis=0)).max(axis=-1).min() > 1e-3
 
 
@@ -156,6 +156,17 @@ def test_each_coupling_has_steps_of_its_own() -> None:
     alone = landau.integrate(DELTA, START, coupling=[0.3], **settings)
     together = landau.integrate(DELTA, START, coupling=[300.0, 0.3, 3.0], **settings)
     np.testing.assert_array_equal(together[:, 1], alone[:, 0])
+
+
+def test_large_batches_are_solved_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three realizations, of which two are solved at once: the one in the middle is solved twice."""
+    monkeypatch.setattr("consilience.theory.landau.integration._NUMBERS_AT_ONCE", 2 * N)
+    delta = np.random.default_rng(4).normal(0, 2, (3, N))
+    settings = {"depth": 1, "coupling": 3.0, "times": TIMES}
+    m = landau.integrate(delta, START, **settings)
+    for r in range(3):
+        # Other steps, the same tolerance, as above.
+        np.testing.assert_allclose(m[:, r], landau.integrate(delta[r], START, **settings), rtol=0, atol=1e-8)
 
 
 def test_one_time_one_agent_and_times_that_do_not_begin_at_zero() -> None:

@@ -51,7 +51,10 @@ def earliness(known: xr.DataArray) -> xr.DataArray:
         known: dimensions (coupling, ...), from `known_by_others`; couplings in increasing order, two above 0 at least.
 
     Returns:
-        The other dimensions; the earlier, the larger.
+        The other dimensions; the earlier, the larger. NaN where replicas diverged.
+
+    Raises:
+        InvalidSpec: for fewer than two couplings above 0, or couplings that do not increase.
 
     Example:
         >>> known = xr.DataArray([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]], dims=("coupling", "agent"),
@@ -63,6 +66,10 @@ def earliness(known: xr.DataArray) -> xr.DataArray:
     if positive.sizes["coupling"] < 2:
         raise InvalidSpec("The order of learning needs two couplings above 0 at least. Sweep over more of them.")
     logs = np.log(positive.coupling.values)
+    if (np.diff(logs) <= 0).any():
+        raise InvalidSpec(
+            f"The couplings {known.coupling.values.tolist()} must increase. Sort the data set by coupling."
+        )
     values = np.trapezoid(positive.values, logs, axis=0) / (logs[-1] - logs[0])
     return xr.DataArray(values, dims=positive.dims[1:])
 
@@ -177,11 +184,12 @@ def ordering_agreement(predicted: np.ndarray, measured: np.ndarray) -> tuple[flo
     """Kendall's τ between predicted and measured critical couplings, its two-sided p-value, and how many pairs count.
 
     Args:
-        predicted: NaN where the theory sees no transition: left out.
-        measured: of the same shape.
+        predicted: NaN or infinite where the theory sees no transition: left out.
+        measured: of the same shape; what is not finite is left out.
 
     Returns:
-        τ (NaN for fewer than three), p (exact for so few, under the null of no association), n.
+        τ (NaN for fewer than three, or if either side is constant), p under the null of no association (exact, unless
+        there are ties), n.
 
     Example:
         >>> ordering_agreement(np.array([1.0, 2.0, 3.0, np.nan]), np.array([5.0, 6.0, 9.0, 1.0]))[::2]

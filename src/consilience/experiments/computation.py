@@ -80,20 +80,38 @@ def compute(
         store = store if isinstance(store, Store) else Store(store)
         run = store.open_run(identity(spec), spec, new_attempt=force)
         _keep(lambda: run.update_record(title=computation.title, versions=versions()))
-    start, done, loaded = time.monotonic(), {}, 0
+    start = time.monotonic()
+    try:
+        done = _produce_all(computation, run, num_threads, on_progress)
+    finally:
+        if run is not None:
+            _keep(lambda: run.add_wall_seconds(time.monotonic() - start))
+    return {name: done[name] for name in computation.cells}
+
+
+def _produce_all(
+    computation: Computation,
+    run: Run | None,
+    num_threads: int | None,
+    on_progress: Callable[[SweepProgress], None] | None,
+) -> dict[str, xr.Dataset]:
+    """All cells, in the order in which they are finished."""
+    done, loaded, total = {}, 0, len(computation.cells)
     with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
         futures = {
             pool.submit(partial(_produce, run, name, function)): name for name, function in computation.cells.items()
         }
-        for future in as_completed(futures):
-            done[futures[future]], was_stored = future.result()
-            loaded += was_stored
-            if on_progress is not None:
-                total = len(computation.cells)
-                on_progress(SweepProgress(computation.title, len(done) - 1, total, len(done), loaded, total, 0.0))
-    if run is not None:
-        _keep(lambda: run.add_wall_seconds(time.monotonic() - start))
-    return {name: done[name] for name in computation.cells}
+        try:
+            for future in as_completed(futures):
+                done[futures[future]], was_stored = future.result()
+                loaded += was_stored
+                if on_progress is not None:
+                    on_progress(SweepProgress(computation.title, len(done) - 1, total, len(done), loaded, total, 0.0))
+        except BaseException:
+            # An error or Ctrl-C ends the command soon: cells under way are finished and kept, no others are begun.
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done
 
 
 def _produce(run: Run | None, name: str, function: Callable[[], xr.Dataset]) -> tuple[xr.Dataset, bool]:
@@ -108,13 +126,13 @@ def _produce(run: Run | None, name: str, function: Callable[[], xr.Dataset]) -> 
         if stored is not None:
             return stored, True
         dataset = function()
-        _keep(lambda: run.save(name, dataset))
+        _keep(lambda: run.save(name, dataset), f" The results of {name} are in what is returned only.")
     return dataset, False
 
 
-def _keep(write: Callable[[], Any]) -> None:
+def _keep(write: Callable[[], Any], lost: str = "") -> None:
     """Write to the store; if it refuses, the results are in memory all the same."""
     try:
         write()
     except StoreError as error:
-        warnings.warn(f"{error} The results of this command are not kept.", NotStoredWarning, stacklevel=3)
+        warnings.warn(f"{error}{lost}", NotStoredWarning, stacklevel=3)

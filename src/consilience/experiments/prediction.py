@@ -13,8 +13,9 @@ agents, in units of the squared target: 0 is what an agent reaches that predicts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -26,9 +27,12 @@ from consilience.graphs import Graph
 from consilience.observables import CriticalCoupling, critical_coupling, final_coupling, halfway
 from consilience.tasks import Shards, Task
 from consilience.theory import landau
+from consilience.theory.landau.arguments import check_count, check_depth, check_positive, numbers, shown
 
 COUPLINGS = (0.0, *np.geomspace(0.03, 395.0, 34).round(4).tolist())
 """σ of Eq. (2), up to just below the stability limit of the paper's protocol."""
+LEARNING_RATE = 0.005
+"""η of the paper's experiments."""
 QUANTITIES = ("order", "gain")
 LEAST_RISE = 0.05
 """A quantity that rises by a smaller share of its largest value above σ = 0 has no transition worth the name."""
@@ -62,9 +66,9 @@ class TransitionPrediction:
         return self.share_alone(depth, quantity, case) < 1 - LEAST_RISE
 
     def onset(self, depth: int, quantity: str) -> CriticalCoupling:
-        """Where `quantity` ("order" or "gain") has come half of its way from σ = 0 to its largest value.
+        """Where `quantity` ("order" or "gain") has come half of its way from the first coupling to its largest value.
 
-        With a 95 % interval over initial conditions.
+        With a 95 % interval over initial conditions. Of meaning only where `has_transition`.
         """
         curve = self._curve(depth, quantity, None)
         return critical_coupling(curve, threshold=halfway(curve))
@@ -128,7 +132,7 @@ def predict_transition(
     depths: Sequence[int] = (0, 1, 2),
     couplings: Sequence[float] = COUPLINGS,
     graph: Graph | None = None,
-    learning_rate: float = 0.005,
+    learning_rate: float = LEARNING_RATE,
     num_rounds: int = 20_000,
     weight_decay: float = 1e-3,
     definitions: Mapping[str, landau.DisorderDefinition] | None = None,
@@ -172,6 +176,10 @@ def predict_transition(
     Source:
         Paper 001, Eqs. (4), (A13); the definition of the disorder is this project's.
     """
+    depths, sigma = _checked_depths(depths), _checked_couplings(couplings)
+    eta = check_positive("learning_rate", learning_rate, say=LEARNING_RATE)
+    rounds = check_count("num_rounds", num_rounds, reason="the theory runs as long as the experiment.")
+    numbers("offset", offset, meaning="ε is added to the initial order parameter of every agent.")
     definitions = definitions or default_definitions()
     (name, first), *_ = definitions.items()
     disorder = landau.measure_disorder(task, shards, first, num_groups=num_groups)
@@ -182,14 +190,31 @@ def predict_transition(
     cases = xr.concat([variants[names].rename(definition="case"), groups[names]], dim="case", join="exact")
     parts = [
         _solve(
-            cases, depth, np.asarray(couplings, dtype=float), graph, num_realizations, offset, seed,
-            span=2 * learning_rate * num_rounds, weight_decay=weight_decay,
+            cases, depth, sigma, graph, num_realizations, offset, seed,
+            span=2 * eta * rounds, weight_decay=weight_decay,
         )
         for depth in depths
     ]  # fmt: skip
-    curves = xr.concat(parts, dim=xr.Variable("depth", list(depths)), join="exact")
+    curves = xr.concat(parts, dim=xr.Variable("depth", depths), join="exact")
     assert name == str(variants.definition.values[0])
     return TransitionPrediction(disorder, variants, curves, graph.name if graph else f"complete({len(shards)})")
+
+
+def _checked_depths(depths: Any) -> list[int]:
+    found = [] if isinstance(depths, str) or not isinstance(depths, Iterable) else [check_depth(d) for d in depths]
+    if not found or len(set(found)) < len(found):
+        raise InvalidSpec(f"depths={depths!r}: write a list of depths D, each of them once, depths=[0, 1, 2], say.")
+    return found
+
+
+def _checked_couplings(couplings: Any) -> np.ndarray:
+    sigma = numbers("couplings", couplings, least=0, meaning="agents attract each other with strength σ.")
+    if sigma.ndim != 1 or sigma.size < 2 or (np.diff(sigma) <= 0).any():
+        raise InvalidSpec(
+            f"couplings={shown(couplings)}: a transition lies between the first coupling and others. Write at least "
+            "two in increasing order, couplings=[0.0, 1.0, 10.0], say."
+        )
+    return sigma
 
 
 def default_definitions() -> dict[str, landau.DisorderDefinition]:
@@ -233,18 +258,25 @@ def _solve(
         span=span,
         average_after=span / 2,
     )
-    m = swept.order_parameter.values
-    loss = landau.cross_loss(m, delta, depth, second_moment=second)
-    loss[..., np.arange(num_agents), np.arange(num_agents)] = 0.0  # what an agent knows of its own data is not asked
-    by_class = -loss.sum(axis=-2) / max(1, num_agents - 1)
-    shape = (len(couplings), num_cases, num_realizations)
-    by_class = by_class.reshape(*shape, num_agents)
-    dims = ("coupling", "case", "seed")
+    shape, dims = (len(couplings), num_cases, num_realizations), ("coupling", "case", "seed")
+    gain = _gain(swept.order_parameter.values, delta, second, depth).reshape(*shape, num_agents)
+    by_class = xr.DataArray(gain, dims=(*dims, AGENT))
     return xr.Dataset(
         {
             "order": (dims, abs(swept.magnetization.values).reshape(shape), {"long_name": "order parameter |⟨m⟩|"}),
-            "gain": (dims, by_class.mean(axis=-1), {"long_name": "gain on others' data", "units": "squared targets"}),
-            "class_gain": (("coupling", "case", AGENT), by_class.mean(axis=2)),
+            "gain": by_class.mean(AGENT).assign_attrs(long_name="gain on others' data", units="squared targets"),
+            "class_gain": by_class.mean("seed"),
         },
         coords={"case": cases.case.values, "coupling": couplings, "seed": np.arange(num_realizations)},
     ).transpose("case", "coupling", "seed", AGENT)
+
+
+def _gain(m: np.ndarray, delta: np.ndarray, second_moment: np.ndarray, depth: int) -> np.ndarray:
+    """−(L̂_x)_ij of (A13), averaged over the agents i other than j: what they know of the data of j.
+
+    By sums over all agents less that over j, since the matrix (`landau.cross_loss`) would fill the memory.
+    """
+    others = max(1, m.shape[-1] - 1)
+    output = m ** (depth + 1)
+    first, squared = ((one.sum(axis=-1, keepdims=True) - one) / others for one in (output, output**2))
+    return 2 * delta * first - second_moment * squared

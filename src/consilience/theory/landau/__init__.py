@@ -21,6 +21,7 @@ from consilience.theory.landau.disorder import (
     rank_agreement,
 )
 from consilience.theory.landau.dynamics import Triadic, drift, energy, potential
+from consilience.theory.landau.equilibria import branches, equilibria, equilibrium
 from consilience.theory.landau.integration import integrate, time_average
 from consilience.theory.landau.layered import layered
 from consilience.theory.landau.learning_path import cross_accuracy, learning_path, linear_state
@@ -33,6 +34,7 @@ from consilience.theory.landau.protocols import (
     sweep,
     uniform_start,
 )
+from consilience.theory.landau.stability import regularisation_threshold, top_eigenvalue
 
 __all__ = [
     "CONTROLS",
@@ -40,12 +42,15 @@ __all__ = [
     "PROTOCOLS",
     "DisorderDefinition",
     "Triadic",
+    "branches",
     "cross_accuracy",
     "cross_loss",
     "disorder_variants",
     "drift",
     "effective_loss",
     "energy",
+    "equilibria",
+    "equilibrium",
     "gaussian_disorder",
     "hysteresis_area",
     "integrate",
@@ -58,7 +63,9 @@ __all__ = [
     "phase_diagram",
     "potential",
     "rank_agreement",
+    "regularisation_threshold",
     "sweep",
     "time_average",
+    "top_eigenvalue",
     "uniform_start",
 ]

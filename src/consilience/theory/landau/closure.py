@@ -22,6 +22,9 @@ from consilience.theory.landau.pieces import Pieces
 
 _NARROWEST = 1e-13
 """Width, relative to the range of c, at which an interval is no longer halved: zeros closer than that are one."""
+_MOST_UNDECIDED = 2**20
+"""Intervals times agents beyond which none is halved any more. A few thousand are usual; only where drifts cancel to many
+digits over a whole range (δ of zero mean without weight decay, say) are there more, and no numbers to tell zeros apart."""
 _SAME = 1e-7
 """Distance, relative to the largest |m|, of states that are one: near a fold m is known to the root of rounding."""
 _NEAR = 1e-9
@@ -39,15 +42,17 @@ class _Intervals:
         c: the two ends, shape (intervals, 2).
         m: m_i(c) there, shape (intervals, 2, agents).
         h: H(c) there, shape (intervals, 2).
+        noise: what rounding may leave of H there, shape (intervals, 2).
     """
 
     row: NDArray[np.int64]
     c: Array
     m: Array
     h: Array
+    noise: Array
 
     def __getitem__(self, kept: NDArray[np.bool_] | NDArray[np.int64] | slice) -> _Intervals:
-        return _Intervals(self.row[kept], self.c[kept], self.m[kept], self.h[kept])
+        return _Intervals(*(getattr(self, field.name)[kept] for field in fields(self)))
 
     @classmethod
     def joined(cls, parts: list[_Intervals]) -> _Intervals:
@@ -61,20 +66,18 @@ class _Intervals:
 
     @property
     def crossing(self) -> NDArray[np.bool_]:
-        """Whether H changes its sign."""
-        return self.h.min(-1) * self.h.max(-1) <= 0
+        """Whether H changes its sign, or is zero at the lower end: a zero at the upper one belongs to the next."""
+        return (self.h[:, 0] == 0) | (np.sign(self.h[:, 0]) * np.sign(self.h[:, 1]) < 0)
 
     def halved(self, pieces: Pieces, rising: NDArray[np.bool_]) -> _Intervals:
-        """All lower halves, then all upper ones."""
-        c = self.c.mean(-1)
+        """All lower halves, then all upper ones; cut at c = 0 where it is inside, as m = 0 is a state of its own."""
+        c = np.where((self.c[:, 0] < 0) & (self.c[:, 1] > 0), 0.0, self.c.mean(-1))
         m = pieces.inverse(c, self.m.min(1), self.m.max(1), rising[self.row])
-        h = pieces.drift(m).mean(-1)
-
-        def half(end: int) -> _Intervals:
-            pairs = ((c, self.c[:, end]), (m, self.m[:, end]), (h, self.h[:, end]))
-            return _Intervals(self.row, *(np.stack(pair[:: 1 if end else -1], 1) for pair in pairs))
-
-        return _Intervals.joined([half(0), half(1)])
+        middle = (c, m, pieces.drift(m).mean(-1), pieces.noise(m))
+        ends = (self.c, self.m, self.h, self.noise)
+        lower = (np.stack([end[:, 0], new], 1) for end, new in zip(ends, middle, strict=True))
+        upper = (np.stack([new, end[:, 1]], 1) for end, new in zip(ends, middle, strict=True))
+        return _Intervals.joined([_Intervals(self.row, *lower), _Intervals(self.row, *upper)])
 
 
 def stationary_states(pieces: Pieces, chosen: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
@@ -90,19 +93,23 @@ def stationary_states(pieces: Pieces, chosen: NDArray[np.int64]) -> tuple[Array,
     rising = chosen % 2 == 0
     todo = _whole_ranges(pieces, chosen)
     # At an end of the range a zero that rounding has moved outside still counts.
-    at_end = np.abs(todo.h) <= pieces.rounding
+    at_end = np.abs(todo.h) <= todo.noise
     rows, states = [np.repeat(todo.row, 2)[at_end.ravel()]], [todo.m[at_end]]
     todo = todo[todo.width > 0]
     brackets = [todo[:0]]
     while len(todo.row):
         lower, upper = _slope_bounds(pieces, todo, rising)
+        least, most = _bounds(pieces, todo, lower, upper)
+        noise = todo.noise.max(-1)
         is_monotone = (lower >= 0) | (upper <= 0)
-        is_narrow = todo.width <= _NARROWEST * pieces.reach
-        brackets.append(todo[(is_monotone | is_narrow) & todo.crossing])
-        touches = is_narrow & ~is_monotone & ~todo.crossing & (np.abs(todo.h).min(-1) <= pieces.rounding)
+        # Nothing more is to be learned where H is zero up to rounding throughout.
+        is_last = (todo.width <= _NARROWEST * pieces.reach) | ((least >= -noise) & (most <= noise))
+        is_last |= todo.m[:, 0].size > _MOST_UNDECIDED
+        brackets.append(todo[(is_monotone | is_last) & todo.crossing])
+        touches = is_last & ~is_monotone & ~todo.crossing & (np.abs(todo.h).min(-1) <= noise)
         rows.append(todo.row[touches])
-        states.append(todo.m[touches, 0])
-        left = ~is_monotone & ~is_narrow & _may_vanish(pieces, todo, lower, upper)
+        states.append(todo.m[touches, np.abs(todo.h[touches]).argmin(-1)])
+        left = ~is_monotone & ~is_last & (least <= noise) & (most >= -noise)
         todo = todo[left].halved(pieces, rising)
     found = _Intervals.joined(brackets)
     rows.append(found.row)
@@ -121,36 +128,60 @@ def _whole_ranges(pieces: Pieces, chosen: NDArray[np.int64]) -> _Intervals:
     # Assignments share these few levels: every piece is inverted at each of them once.
     levels, where = np.unique(c, return_inverse=True)
     m = pieces.inverses(levels)[where.reshape(c.shape)[..., None], chosen[row][:, None], agents]
-    return _Intervals(row, c, m, pieces.drift(m).mean(-1))
+    return _Intervals(row, c, m, pieces.drift(m).mean(-1), pieces.noise(m))
 
 
 def _slope_bounds(pieces: Pieces, intervals: _Intervals, rising: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Bounds of H' on every interval; infinite at a fold."""
+    """Bounds of H' on every interval: from those of u_i, and from those of H'' = ⟨σ̂u_i'/(σ̂ − u_i)³⟩.
+
+    The former are better near folds, where H' is infinite; the latter where agents of both signs of δ_i cancel.
+    """
+    sign, sigma = np.where(rising[intervals.row], 1.0, -1.0), pieces.coupling
+    of_slope, of_curvature = pieces.extremes
+    slopes = pieces.slope(intervals.m)
+    least, most = _range(intervals, slopes, of_slope)
+    flattest, steepest = _range(intervals, pieces.curvature(intervals.m), of_curvature)
+    with np.errstate(all="ignore"):
+
+        def gap(u: Array, sign: Array) -> Array:
+            """σ̂ − u_i, whose sign rounding must not decide at a fold."""
+            return sign * np.maximum(sign * (sigma - u), 0.0)
+
+        def response(u: Array, sign: Array) -> Array:
+            return (u / gap(u, sign)).mean(-1)
+
+        cubes = gap(least, sign) ** -3, gap(most, sign) ** -3
+        products = [sigma * curvature * cube for curvature in (flattest, steepest) for cube in cubes]
+        second = np.min(products, 0).mean(-1), np.max(products, 0).mean(-1)
+        lower, upper = _between(response(slopes, sign[:, None]), *second, intervals.width)
+        return np.fmax(response(least, sign), lower), np.fmin(response(most, sign), upper)
+
+
+def _range(intervals: _Intervals, values: Array, extremes: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """The range of a function of m_i on every interval, from its values at both ends and its extremes within."""
     low, high = intervals.m.min(1), intervals.m.max(1)
-    at_ends = pieces.slope(intervals.m)
-    least, most = at_ends.min(1), at_ends.max(1)
-    for m, u in pieces.inflections:
+    least, most = values.min(1), values.max(1)
+    for m, value in extremes:
         inside = (low < m) & (m < high)
-        least, most = np.where(inside, np.minimum(least, u), least), np.where(inside, np.maximum(most, u), most)
-    sign = np.where(rising[intervals.row], 1.0, -1.0)
-
-    def response(u: Array) -> Array:
-        gap = pieces.coupling - u
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(sign * gap > 0, u / gap, sign * np.inf).mean(-1)
-
-    return response(least), response(most)
+        least = np.where(inside, np.minimum(least, value), least)
+        most = np.where(inside, np.maximum(most, value), most)
+    return least, most
 
 
-def _may_vanish(pieces: Pieces, intervals: _Intervals, lower: Array, upper: Array) -> NDArray[np.bool_]:
-    """Whether the bounds on H' and on m_i leave room for a zero of H."""
-    (first, last), (left, right), width = intervals.c.T, intervals.h.T, intervals.width
-    down, up = np.minimum(lower, 0) * width, np.maximum(upper, 0) * width
-    least, most = np.maximum(left + down, right - up), np.minimum(left + up, right - down)
+def _between(ends: Array, lower: Array, upper: Array, width: Array) -> tuple[Array, Array]:
+    """Bounds of a function whose values at both ends are `ends`, and whose slope is between `lower` and `upper`."""
+    (left, right), down, up = ends.T, np.minimum(lower, 0) * width, np.maximum(upper, 0) * width
+    return np.fmax(left + down, right - up), np.fmin(left + up, right - down)
+
+
+def _bounds(pieces: Pieces, intervals: _Intervals, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Bounds of H on every interval, from those of H' and of m_i."""
+    least, most = _between(intervals.h, lower, upper, intervals.width)
+    first, last = intervals.c.T
     slack = 1e-12 * pieces.reach  # σ̂⟨m⟩ − c cancels to some units in the last place of c
     least = np.maximum(least, pieces.coupling * intervals.m.min(1).mean(-1) - last - slack)
     most = np.minimum(most, pieces.coupling * intervals.m.max(1).mean(-1) - first + slack)
-    return (least <= pieces.rounding) & (most >= -pieces.rounding)
+    return least, most
 
 
 def _close_in(pieces: Pieces, brackets: _Intervals, rising: NDArray[np.bool_]) -> Array:
@@ -158,6 +189,8 @@ def _close_in(pieces: Pieces, brackets: _Intervals, rising: NDArray[np.bool_]) -
     result, todo = np.empty(brackets.m[:, 0].shape), np.arange(len(brackets.row))
     while len(todo):
         m, has_converged = _newton(pieces, brackets)
+        is_exact = brackets.h[:, 0] == 0
+        m, has_converged = np.where(is_exact[:, None], brackets.m[:, 0], m), has_converged | is_exact
         is_narrow = brackets.width <= _NARROWEST * pieces.reach
         result[todo] = np.where(has_converged[:, None], m, brackets.m.mean(1))
         left = ~has_converged & ~is_narrow
@@ -179,13 +212,16 @@ def _newton(pieces: Pieces, brackets: _Intervals) -> tuple[Array, NDArray[np.boo
         return pieces.drift(m) + sigma * (m.mean(-1, keepdims=True) - m)
 
     with np.errstate(all="ignore"):
+        step = np.zeros_like(m)
         for _ in range(_NEWTON_STEPS):
             # −(diag(u − σ̂) + (σ̂/N) 11ᵀ)⁻¹ by Sherman and Morrison.
             inverse = 1 / (sigma - pieces.slope(m))
             own, share = force(m) * inverse, sigma / (1 - sigma * inverse.mean(-1, keepdims=True))
-            m = m + own + share * own.mean(-1, keepdims=True) * inverse
+            step = own + share * own.mean(-1, keepdims=True) * inverse
+            m = m + step
         residual = np.abs(force(m)).max(-1)
-    is_inside = ((m >= low - _NEAR * pieces.size) & (m <= high + _NEAR * pieces.size)).all(-1)
+    near = _NEAR * pieces.size
+    is_inside = ((m >= low - near) & (m <= high + near) & (abs(step) <= near)).all(-1)
     return m, is_inside & (residual <= pieces.rounding + 1e-13 * pieces.reach)  # σ̂(M − m_i) is rounded too
 
 

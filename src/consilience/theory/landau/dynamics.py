@@ -8,7 +8,8 @@ neighbours that agree with each other pull together:
 
     + (τ̂/N²) Σ_{j≠k} q_ij q_ik κ_jk ((m_j + m_k)/2 − m_i),    κ_jk = exp(−λ (m_j − m_k)²)
 
-All functions take NumPy and JAX arrays, with agents on the last axis and any batch shape in front.
+Arrays have agents on the last axis and any batch shape in front. `drift` and `energy` check their arguments and are for
+NumPy; the functions that they are made of take JAX arrays, too.
 """
 
 from __future__ import annotations

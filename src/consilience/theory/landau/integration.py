@@ -50,8 +50,8 @@ def _on_complete_graph(initial: Any, rows: dict[str, Any], times: Any, rtol: Any
     def diagonal(m: Any) -> Any:
         return local_slope(m, **local, depth=depth) - pull
 
-    step = rodas4(field, diagonal, pull)
-    return solve(field, step, initial, times, order=4, rtol=rtol, atol=atol, max_steps=_MAX_STEPS)
+    stepper = rodas4(field, diagonal, pull)
+    return solve(field, stepper, initial, times, rtol=rtol, atol=atol, max_steps=_MAX_STEPS)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ def _on_any_graph(
             result = result + triadic["coupling"] * triadic_pull(m, weights, triadic["selectivity"])
         return result
 
-    step = dormand_prince(field)
-    return solve(field, step, initial, times, order=5, rtol=rtol, atol=atol, max_steps=_MAX_STEPS)
+    return solve(field, dormand_prince(field), initial, times, rtol=rtol, atol=atol, max_steps=_MAX_STEPS)
 
 
 def integrate(
@@ -131,11 +130,12 @@ def integrate(
         atol: tolerated absolute error.
 
     Returns:
-        m, shape (times, …, agents), double precision. A realization that cannot be continued (which only s_i = 0
-        allows, where nothing bounds m) is NaN from then on; the others do not notice.
+        m, shape (times, …, agents), double precision. A realization that cannot be continued is NaN from then on, and
+        the others do not notice: where s_i = 0 nothing bounds m, and a function of time may stop giving numbers.
 
     Raises:
-        InvalidSpec: for values that cannot be (negative depth, δ that is not finite, times out of order, ...).
+        InvalidSpec: for values that cannot be (negative depth, δ that is not finite, times out of order, ...), or if
+            it would take more than a million steps.
         IncompatiblePair: for shapes or a graph that do not fit.
 
     Example:
@@ -150,6 +150,7 @@ def integrate(
         Paper 001, Eq. (4) = (A11); Appendix B for its own protocol.
     """
     coupling_at, adjacency_at = as_callable(coupling), as_callable(graph)
+    times = check_times(times)
     system = check_system(
         delta,
         initial,
@@ -175,6 +176,7 @@ def integrate(
         "coupling": system.coupling.reshape(-1, 1),
         "weight_decay": system.weight_decay.reshape(-1, 1),
     }
+    check_functions_of_time(form, times, system.num_agents)
     initial = system.initial.reshape(-1, system.num_agents)
     tolerances = check_positive("rtol", rtol), check_positive("atol", atol)
     if system.uniform_weight is not None and is_constant and triadic is None:
@@ -183,9 +185,9 @@ def integrate(
         def on_complete_graph(initial: np.ndarray, rows: dict[str, np.ndarray], times: np.ndarray) -> Any:
             return _on_complete_graph(initial, rows, times, *tolerances, depth=form.depth)
 
-        m = solve_rows(on_complete_graph, initial, rows, check_times(times))
+        m = solve_rows(on_complete_graph, initial, rows, times)
     else:
-        m = solve_rows(on_any_graph(system, form, tolerances, triadic), initial, rows, check_times(times))
+        m = solve_rows(on_any_graph(system, form, tolerances, triadic), initial, rows, times)
     return m.reshape(len(m), *system.initial.shape)
 
 
@@ -196,7 +198,6 @@ def on_any_graph(
     options = {} if triadic is None else {"coupling": triadic.coupling, "selectivity": triadic.selectivity}
 
     def solver(initial: np.ndarray, rows: dict[str, np.ndarray], times: np.ndarray) -> Any:
-        _check_functions_of_time(form, times[0], system.num_agents)
         return _on_any_graph(initial, rows, system.adjacency, options, times, *tolerances, form=form)
 
     return solver
@@ -215,7 +216,15 @@ def solve_rows(
         with jax.enable_x64(True):
             for group in _groups(rows["coupling"].ravel(), row_size=initial[0].size):
                 part = {name: values[group] for name, values in rows.items()}
-                result[:, group] = np.asarray(solver(initial[group], part, times)[0])
+                states, num_steps = solver(initial[group], part, times)
+                if num_steps >= _MAX_STEPS:
+                    raise InvalidSpec(
+                        f"Integrating up to t={times[-1]:g} takes more than {_MAX_STEPS:,} steps at coupling="
+                        f"{part['coupling'].max():g}: the explicit method needs steps below N/(σ̂ λ_max) on this graph. "
+                        "Write a smaller coupling or an earlier end; landau.equilibrium finds stationary states on any "
+                        "graph without integrating."
+                    )
+                result[:, group] = np.asarray(states)
     return result
 
 
@@ -234,8 +243,8 @@ def _groups(couplings: np.ndarray, row_size: int) -> Iterator[np.ndarray]:
             yield members[min(first, len(members) - size) :][:size]
 
 
-def _check_functions_of_time(form: Form, start: float, num_agents: int) -> None:
-    """Refuse functions of time that cannot be: judged by what they give at the first moment."""
+def check_functions_of_time(form: Form, times: np.ndarray, num_agents: int) -> None:
+    """Refuse functions of time that cannot be: judged by what they give at the times that are asked for."""
     checks = (
         ("coupling", form.coupling_at, (), "A coupling per realization cannot change in time: integrate one by one."),
         ("graph", form.adjacency_at, (num_agents, num_agents), "It gives the weights q_ij(t) of all pairs of agents."),
@@ -248,14 +257,15 @@ def _check_functions_of_time(form: Form, start: float, num_agents: int) -> None:
                 f"{name}={shown(function)} cannot be hashed, so that there is no telling whether its program has been "
                 "compiled before. Write a plain function, or a frozen dataclass with __call__."
             )
-        value = numbers(
-            f"{name}({start:g})", function(start), least=0, meaning="agents attract each other at every moment."
-        )
-        if value.shape != shape:
-            raise IncompatiblePair(
-                f"{name}({start:g}) has shape {value.shape}; it has to be {shape or 'a single number'} at every "
-                f"moment, for {num_agents} agents. {advice}"
-            )
+        for time in times:
+            with jax.enable_x64(True):  # as it will be called
+                given = function(time)
+            value = numbers(f"{name}({time:g})", given, least=0, meaning="agents attract each other at every moment.")
+            if value.shape != shape:
+                raise IncompatiblePair(
+                    f"{name}({time:g}) has shape {value.shape}; it has to be {shape or 'a single number'} at every "
+                    f"moment, for {num_agents} agents. {advice}"
+                )
 
 
 def time_average(m: np.ndarray, times: Any, *, after: float) -> np.ndarray:

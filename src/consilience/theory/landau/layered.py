@@ -22,7 +22,7 @@ from consilience.theory.landau.arguments import (
     check_times,
     numbers,
 )
-from consilience.theory.landau.integration import Form, on_any_graph, solve_rows
+from consilience.theory.landau.integration import Form, check_functions_of_time, on_any_graph, solve_rows
 
 
 def layered_drift(theta: Any, delta: Any, *, depth: int, weight_decay: Any, second_moment: Any = 1.0) -> Any:
@@ -35,7 +35,7 @@ def layered_drift(theta: Any, delta: Any, *, depth: int, weight_decay: Any, seco
     layers = range(depth + 1)
     others = []
     for d in layers:
-        product = 1.0 + 0.0 * theta[..., :1, :]
+        product = 1.0
         for k in layers:
             product = product if k == d else product * theta[..., k : k + 1, :]
         others.append(product)
@@ -126,6 +126,8 @@ def layered(
         adjacency_at=adjacency_at,
         is_uniform=system.uniform_weight is not None and adjacency_at is None,
     )
+    times = check_times(times)
+    check_functions_of_time(form, times, n)
     solver = on_any_graph(system, form, (check_positive("rtol", rtol), check_positive("atol", atol)))
-    result = solve_rows(solver, theta.reshape(-1, depth + 1, n), rows, check_times(times))
+    result = solve_rows(solver, theta.reshape(-1, depth + 1, n), rows, times)
     return result.reshape(len(result), *theta.shape)

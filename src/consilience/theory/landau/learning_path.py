@@ -69,7 +69,8 @@ def learning_path(delta: Any, couplings: Any, weight_decay: float = 1e-3) -> xr.
 
         Ŝ_ij = 2δ_j (cσ' + e_iℓ) − c²σ' − 2c e_iℓ − e_i²σ'/(a(a + σ'))
 
-    of which the paper keeps log σ'·δδᵀ + σ'⟨δ⟩·1δᵀ (rows are agents, columns the data that they are tested on).
+    of which the paper keeps log σ'·δδᵀ + σ'⟨δ⟩·1δᵀ (rows are agents, columns the data that they are tested on); for
+    large σ' it is σ' c (2δ_j − c), the same for all agents.
 
     Args:
         delta: δ_i, shape (agents,).
@@ -133,4 +134,5 @@ def _labelled(values: np.ndarray, sigma: np.ndarray, name: str, long_name: str) 
         name=name,
         attrs={"long_name": long_name},
     )
-    return array.assign_coords(coupling=sigma) if sigma.ndim else array
+    dims = ("coupling",) if sigma.ndim else ()
+    return array.assign_coords(coupling=(dims, sigma, {"long_name": r"coupling $\hat{\sigma}$"}))

@@ -74,7 +74,7 @@ def phase_diagram(
         A data set with the dimensions of `over` (graphs by their names), "protocol" if there are several, and "seed":
         `magnetization`, `loss` and `outcome` as in `sweep`. Averages over "seed", susceptibility and Binder cumulant
         are left to `consilience.observables`. With both adiabatic protocols also `hysteresis_area`, without
-        "coupling" and "protocol".
+        "coupling" and "protocol". Attributes: all arguments that are the same everywhere.
 
     Raises:
         UnknownName: for a control parameter or protocol that does not exist.
@@ -108,7 +108,13 @@ def phase_diagram(
                 dim=xr.Variable("protocol", list(protocols)),
             )
         )  # fmt: skip
-    return _assembled(points, grid, swept, protocols, isinstance(protocol, str))
+    constant = {name: value for name, value in fixed.items() if name not in grid and value is not None}
+    if graph is not None:
+        constant["graph"] = graph.name
+    return _assembled(points, grid, swept, protocols, isinstance(protocol, str)).assign_attrs(
+        **constant, protocol=protocol if isinstance(protocol, str) else list(protocol), num_realizations=num_realizations,
+        offset=offset, span=span, seed=seed, rtol=rtol, atol=atol,
+    )  # fmt: skip
 
 
 def _transition(
@@ -174,6 +180,12 @@ def _checked(over: Mapping[str, Iterable[Any]], fixed: Mapping[str, Any]) -> dic
     for graph in graphs:
         if not isinstance(graph, Graph):
             raise InvalidSpec(f"{shown(graph)} is not a graph. Write cs.graphs.cycle(200), say.")
+    names = [graph.name for graph in graphs]
+    if len(set(names)) != len(names):
+        raise InvalidSpec(
+            f"over['graph'] holds two graphs called {max(names, key=names.count)!r}, and results tell them apart by "
+            "their names. Write dataclasses.replace(graph, name='...') for one of them."
+        )
     given = grid.get("num_agents", [] if fixed["num_agents"] is None else [fixed["num_agents"]])
     if any(n != graph.num_agents for n in given for graph in graphs):
         raise InvalidSpec(

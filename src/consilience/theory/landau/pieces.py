@@ -25,8 +25,6 @@ from consilience.theory.landau.dynamics import local_drift, local_slope
 _EPS = float(np.finfo(float).eps)
 _LEAST = 1e-18
 """Error of m, relative to the largest that it may be, that does not matter where m vanishes."""
-_ROUNDING = 1e-13
-"""What rounding may leave of a sum of terms that cancel, relative to the largest: some hundred units."""
 _MAX_STEPS = 200
 """Far above the hundred or so halvings of a bracket that are ever taken."""
 
@@ -57,8 +55,9 @@ def monotone_zero(
         new = np.clip(x - step, low, high)
         # Rounding of the value leaves some units in the last place, which further steps would only shuffle.
         is_close = abs(step) <= 16 * _EPS * abs(x) + least
-        # A step that does not halve the one before it goes astray.
-        new = np.where(is_close | (abs(new - x) <= last / 2), new, (low + high) / 2)
+        # A step that does not halve the one before it goes astray, and so does one that points out of the bracket.
+        is_useful = is_close | ((abs(new - x) <= last / 2) & (new != x))
+        new = np.where(is_useful, new, (low + high) / 2)
         x, last = new, abs(new - x)
         if (is_close | (high - low <= 2 * _EPS * abs(x) + least)).all():
             break
@@ -177,28 +176,46 @@ class Pieces:
 
     @cached_property
     def rounding(self) -> float:
-        """What rounding may leave of ⟨−V'⟩ where it is zero."""
+        """A bound, some hundred units in the last place, of what rounding leaves of −V' at any stationary state."""
         s = self.system
         terms = np.abs(s.delta) * self.size**s.depth + s.second_moment * self.size ** (2 * s.depth + 1)
-        return _ROUNDING * float(terms.max() + s.weight_decay * self.size)
+        return 1e-13 * float(terms.max() + s.weight_decay * self.size)
 
     @cached_property
-    def inflections(self) -> list[tuple[Array, Array]]:
-        """Where −V''_i may be extremal, and its values there, each of shape (agents,)."""
-        s = self.system
+    def extremes(self) -> tuple[list[tuple[Array, Array]], list[tuple[Array, Array]]]:
+        """Where u_i, and where u_i', may be extremal, with the values there: pairs of arrays of shape (agents,)."""
+        s, d = self.system, self.system.depth
         ratio = np.abs(s.delta) / np.where(s.second_moment > 0, s.second_moment, 1.0)
-        share = max(s.depth - 1, 0) / (2 * (2 * s.depth + 1))
-        turn = (share * ratio) ** (1 / (s.depth + 1))
-        return [(m, self.slope(m)) for m in (-turn, 0 * turn, turn)]
+        shares = (d - 1) / (2 * (2 * d + 1)), (d - 1) * (d - 2) / (2 * (2 * d + 1) * (2 * d - 1))
+        first, second = ((max(share, 0.0) * ratio) ** (1 / (d + 1)) for share in shares)
+        return (
+            [(m, self.slope(m)) for m in (-first, 0 * first, first)],
+            [(m, self.curvature(m)) for m in (-second, 0 * second, second)],
+        )
 
     def drift(self, m: Array) -> Array:
         """−V'_i, shape (…, agents)."""
         return _drift(self.system, m)
 
+    def noise(self, m: Array) -> Array:
+        """What rounding may leave of ⟨−V'_i⟩, shape (…): some units in the last place of the terms it sums."""
+        s = self.system
+        terms = -local_drift(
+            np.abs(m), -np.abs(s.delta), depth=s.depth, weight_decay=s.weight_decay, second_moment=s.second_moment
+        )
+        # Where m_i vanishes it is known to `_LEAST` only.
+        return 16 * _EPS * terms.mean(-1) + 1e-3 * self.rounding
+
     def slope(self, m: Array) -> Array:
         """u_i = −V''_i, shape (…, agents)."""
         s = self.system
         return local_slope(m, s.delta, depth=s.depth, weight_decay=s.weight_decay, second_moment=s.second_moment)
+
+    def curvature(self, m: Array) -> Array:
+        """u_i' = −V'''_i, shape (…, agents)."""
+        s, d = self.system, self.system.depth
+        stiffening = 2 * d * (2 * d + 1) * s.second_moment * m ** max(2 * d - 1, 0)
+        return d * (d - 1) * s.delta * m ** max(d - 2, 0) - stiffening
 
     def inverse(self, level: Array, low: Array, high: Array, rising: NDArray[np.bool_]) -> Array:
         """Where g_i = `level`, of shape (…), between `low` and `high`: shape (…, agents)."""

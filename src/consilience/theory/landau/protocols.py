@@ -38,8 +38,10 @@ def gaussian_disorder(
         Paper 001, Appendix B, with N(0, 2) read as a standard deviation of 2.
     """
     num_realizations, num_agents, seed = _checked_draws(num_realizations, num_agents, seed)
+    centre = numbers("mean", mean, meaning="this is the mean of δ.")
+    width = numbers("std", std, least=0, meaning="this is the standard deviation of δ.")
     draws = [generator(seed, Purpose.DISORDER, r).standard_normal(num_agents) for r in range(num_realizations)]
-    return mean + std * np.array(draws)
+    return centre + width * np.array(draws)
 
 
 def uniform_start(
@@ -114,6 +116,8 @@ def sweep(
         - `final` (coupling, seed, agent): m_i at the end,
         - `outcome` (coupling, seed): "completed", or "diverged"; what diverged is NaN elsewhere.
 
+        Attributes: the other arguments but arrays.
+
     Raises:
         UnknownName: for a protocol that does not exist.
         InvalidSpec: for values that cannot be.
@@ -159,7 +163,11 @@ def sweep(
                 lost = ~np.isfinite(found[order[order.index(k) - 1]]["magnetization"])
                 for values in found[k].values():
                     values[lost] = np.nan
-    return _labelled({name: np.stack([found[k][name] for k in range(len(sigma))]) for name in found[0]}, sigma)
+    dataset = _labelled({name: np.stack([found[k][name] for k in range(len(sigma))]) for name in found[0]}, sigma)
+    return dataset.assign_attrs(
+        depth=depth, protocol=protocol, weight_decay=float(weight_decay),
+        graph="complete" if graph is None else graph.name, span=float(span), average_after=float(average_after), rtol=rtol, atol=atol,
+    )  # fmt: skip
 
 
 def _checked_population(

@@ -62,8 +62,16 @@ class Step(NamedTuple):
     error: Any
 
 
-Stepper = Callable[[Any, Any, Any, Any], Step]
-"""(time, state, slope there, step size) → `Step`."""
+class Stepper(NamedTuple):
+    """A one-step method for one equation.
+
+    Attributes:
+        step: (time, state, slope there, step size) → `Step`.
+        order: its errors per step fall as this power of the step, one more than the order of the lower formula.
+    """
+
+    step: Callable[[Any, Any, Any, Any], Step]
+    order: int
 
 
 def _combination(weights: tuple[float, ...], values: list[Any]) -> Any:
@@ -80,7 +88,7 @@ def dormand_prince(field: Callable[[Any, Any], Any]) -> Stepper:
             slopes.append(field(t + node * h, new))
         return Step(new, slopes[-1], h * _combination(_DIFFERENCE, slopes))
 
-    return step
+    return Stepper(step, order=5)
 
 
 def rodas4(field: Callable[[Any, Any], Any], diagonal: Callable[[Any], Any], mean_coupling: Any) -> Stepper:
@@ -108,7 +116,7 @@ def rodas4(field: Callable[[Any, Any], Any], diagonal: Callable[[Any], Any], mea
         new = at + stages[-1]
         return Step(new, field(t + h, new), stages[-1])
 
-    return step
+    return Stepper(step, order=4)
 
 
 class _Progress(NamedTuple):
@@ -128,11 +136,10 @@ def row_errors(error: Any, before: Any, after: Any, rtol: Any, atol: Any) -> Any
 
 def solve(
     field: Callable[[Any, Any], Any],
-    step: Stepper,
+    stepper: Stepper,
     initial: Any,
     times: Any,
     *,
-    order: int,
     rtol: Any,
     atol: Any,
     max_steps: int,
@@ -141,16 +148,16 @@ def solve(
 
     Args:
         field: (t, y) → y'.
-        step: the method, made for `field`.
+        stepper: the method, made for `field`.
         initial: shape (rows, ...).
         times: increasing, shape (times,).
-        order: of the error estimate plus one: errors fall as the step to this power.
         rtol: tolerated error relative to the state's size, in the root mean square over a row.
         atol: tolerated absolute error.
         max_steps: tried steps after which all rows are given up.
 
     Returns:
-        The states, shape (times, rows, ...), NaN where a row was given up; and the number of tried steps.
+        The states, shape (times, rows, ...), NaN where a row was given up; and the number of tried steps, which is
+        `max_steps` or more if that is why.
     """
     smallest = 1e-14 * (times[-1] - times[0]) + 4e-16 * jnp.maximum(abs(times[0]), abs(times[-1]))
 
@@ -158,14 +165,14 @@ def solve(
         def one_step(p: _Progress) -> _Progress:
             h = jnp.minimum(p.step_size, end - p.time)
             is_last = h >= end - p.time
-            new = step(p.time, p.state, p.slope, h)
+            new = stepper.step(p.time, p.state, p.slope, h)
             errors = row_errors(new.error, p.state, new.state, rtol, atol)
             within = errors <= 1  # False for NaN
             # A row whose error stays too large however small the step has no future, nor has any after max_steps.
             alive = p.alive & (within | (h > smallest)) & (p.num_steps < max_steps)
             worst = jnp.where(alive, jnp.where(jnp.isfinite(errors), errors, jnp.inf), 0).max()
             accepted = worst <= 1
-            factor = jnp.clip(0.9 * jnp.maximum(worst, 1e-12) ** (-1 / order), 0.2, 5.0)
+            factor = jnp.clip(0.9 * jnp.maximum(worst, 1e-12) ** (-1 / stepper.order), 0.2, 5.0)
             proposed = h * factor
             # A step cut short to meet an output time says little about the next one.
             kept = jnp.where(accepted & is_last, jnp.maximum(p.step_size, proposed), proposed)

@@ -11,6 +11,7 @@ and its top eigenvalue is the largest root λ of the secular equation 1 = (σ/N)
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ _EPS = float(np.finfo(float).eps)
 _DENSE_BELOW = 200
 """Agents below which LAPACK's dense eigenvalues are faster than ARPACK's iteration."""
 
+_TOLERANCE = 1e-13
+"""Error of ARPACK's eigenvalues relative to the size of the Jacobian: rounding is some units of 1e-16."""
 _MAX_STEPS = 100
 """Far above the ten or so of Newton's steps on the secular equation that are taken."""
 
@@ -115,20 +118,30 @@ def _top_on_graph(system: System, slope: Array, coupling: float) -> float:
     num_agents, is_directed = system.num_agents, system.graph is not None and system.graph.directed
     if coupling == 0 or not system.adjacency.any():
         return float(slope.max())
-    if num_agents < _DENSE_BELOW:
-        matrix = coupling / num_agents * system.adjacency
-        np.fill_diagonal(matrix, slope - matrix.sum(-1))
-        return float((np.linalg.eigvals(matrix).real if is_directed else np.linalg.eigvalsh(matrix)).max())
+    if num_agents >= _DENSE_BELOW:
+        with contextlib.suppress(scipy.sparse.linalg.ArpackNoConvergence):
+            return _top_of_sparse(system, slope, coupling, is_directed=is_directed)
+    matrix = coupling / num_agents * system.adjacency
+    np.fill_diagonal(matrix, slope - matrix.sum(-1))
+    return float((np.linalg.eigvals(matrix).real if is_directed else np.linalg.eigvalsh(matrix)).max())
+
+
+def _top_of_sparse(system: System, slope: Array, coupling: float, *, is_directed: bool) -> float:
+    num_agents = system.num_agents
     weights = coupling / num_agents * scipy.sparse.csr_array(system.adjacency)
-    matrix = weights + scipy.sparse.diags_array(slope - weights.sum(axis=1))
+    diagonal = slope - weights.sum(axis=1)
+    # ARPACK measures errors relative to the eigenvalue, which may be close to zero. It is not once the whole spectrum
+    # (within Gershgorin's circles) has been shifted above zero.
+    shift = float((weights.sum(axis=1) - diagonal).max())
+    matrix = weights + scipy.sparse.diags_array(diagonal + shift)
     # The wanted eigenvector is positive, so that a positive start is never orthogonal to it. That of equal agents is
     # constant: the ripple keeps the start from being an eigenvector, where Krylov spaces end at once.
-    start = 1 + 0.1 * np.sin(np.arange(num_agents))
+    options: dict[str, Any] = {"v0": 1 + 0.1 * np.sin(np.arange(num_agents)), "ncv": 40, "tol": _TOLERANCE}
     if is_directed:
-        values = scipy.sparse.linalg.eigs(matrix, k=1, which="LR", v0=start, return_eigenvectors=False)
+        values = scipy.sparse.linalg.eigs(matrix, k=1, which="LR", return_eigenvectors=False, **options)
     else:
-        values = scipy.sparse.linalg.eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)
-    return float(np.real(values[0]))
+        values = scipy.sparse.linalg.eigsh(matrix, k=1, which="LA", return_eigenvectors=False, **options)
+    return float(np.real(values[0])) - shift
 
 
 def regularisation_threshold(delta: Any, depth: int) -> np.ndarray:
