@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,9 @@ from consilience.cli.console import messages, print_json, print_table, results
 from consilience.cli.options import DataDir, Json, Output, StorePath
 
 if TYPE_CHECKING:
-    from consilience.store import Store
+    import xarray as xr
+
+    from consilience.store import Run, Store
 
 KINDS = ("runs", "recipes", "algorithms", "observables", "graphs", "models", "partitions", "datasets")
 
@@ -109,7 +112,7 @@ def _list_runs(store: Store, json: bool) -> None:
         ]
         for run in runs
     ]
-    print_table(f"runs in {store.path}", ["run", "blocks", "size", "updated (UTC)", "title"], rows)
+    print_table(f"runs in {store.path}", ["run", "done", "size", "updated (UTC)", "title"], rows)
 
 
 @app.command()
@@ -118,19 +121,19 @@ def show(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Show a stored run: its spec, and its results as a table."""
+    """Show a stored run: what was run or computed, and its results as a table."""
     from consilience.cli.experiments import print_summary, summary_rows
     from consilience.experiments import load_stored
 
     kept = _store(store)
     record = kept.find(run)
+    if "computation" in record.spec:
+        _show_computation(record, json)
+        return
     dataset = load_stored(kept, run)
     complete = "replica" not in dataset.dims
     if json:
-        print_json({
-            "id": record.id, "attempt": record.attempt, "path": str(record.path), "spec": record.spec,
-            "record": record.record, "rows": summary_rows(dataset) if complete else [],
-        })  # fmt: skip
+        print_json({**_as_data(record), "rows": summary_rows(dataset) if complete else []})
         return
     results.print(f"run {record.id}\n{record.path}", markup=False)
     experiment = record.spec["experiment"]
@@ -139,6 +142,51 @@ def show(
     results.print(f"  protocol: {record.spec['protocol']}; blocks {len(record.cells())} of {len(record.spec['cells'])}")
     if complete:
         print_summary(dataset)
+
+
+def _as_data(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id, "attempt": run.attempt, "path": str(run.path), "spec": run.spec, "record": run.record,
+    }  # fmt: skip
+
+
+def _show_computation(run: Run, json: bool) -> None:
+    """What was computed: its parameters, and of each cell what it holds."""
+    names = run.spec["cells"]
+    finished = {name: dataset for name in names if (dataset := run.load(name)) is not None}
+    if json:
+        cells = {
+            name: {variable: dict(zip(array.dims, array.shape, strict=True)) for variable, array in dataset.items()}
+            for name, dataset in finished.items()
+        }
+        print_json({**_as_data(run), "cells": cells})
+        return
+    results.print(f"run {run.id}\n{run.path}", markup=False)
+    for name, value in _flat(run.spec["computation"]):
+        results.print(f"  {name}: {value}", markup=False)
+    rows = [[name, *_contents(finished.get(name))] for name in names]
+    title = f"{run.record.get('title', '')}: cells {len(finished)} of {len(names)}"
+    print_table(title, ["cell", "sizes", "variables"], rows)
+
+
+def _contents(dataset: xr.Dataset | None) -> list[str]:
+    """Sizes and variables of a cell."""
+    if dataset is None:
+        return ["", "not finished"]
+    variables = [f"{name}({', '.join(map(str, array.dims))})" for name, array in dataset.items()]
+    return [", ".join(f"{dim} {size}" for dim, size in dataset.sizes.items()), ", ".join(variables)]
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names, with dots between tables, and values; of long lists the ends."""
+    for name, value in parameters.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and len(value) > 8:
+            ends = [*map(str, value[:3]), "…", *map(str, value[-2:])]
+            yield f"{prefix}{name}", f"[{', '.join(ends)}], {len(value)} values"
+        else:
+            yield f"{prefix}{name}", str(value)
 
 
 @app.command()
@@ -151,14 +199,23 @@ def plot(
     from consilience import plots
     from consilience.errors import InvalidSpec
     from consilience.experiments import load_stored
+    from consilience.recipes import RECIPES
 
     kept = _store(store)
+    found = kept.find(run)
+    if "computation" in found.spec:
+        title = found.record.get("title", "")
+        command = f"`consilience reproduce {title}`" if title in RECIPES else "The command that made it"
+        raise InvalidSpec(
+            f"Run {found.short_id} ({title}) is a computation of several cells and not one sweep, so there is no "
+            f"overview of it. {command} draws it, and loads what is stored."
+        )
     dataset = load_stored(kept, run)
     if "replica" in dataset.dims:
         raise InvalidSpec(
             f"Run {run!r} is not complete, so there is no grid to draw. Run the command that made it again; it goes on."
         )
-    for path in plots.save(plots.overview(dataset), output, f"run-{kept.find(run).id[:12]}"):
+    for path in plots.save(plots.overview(dataset), output, f"run-{found.short_id}"):
         results.print(f"figure: {path}", markup=False)
 
 

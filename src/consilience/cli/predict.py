@@ -32,7 +32,11 @@ def transition(
     agents: Annotated[int, typer.Option("--agents", help="Agents, with the classes dealt out among them.")] = 10,
     partition: Annotated[str, typer.Option("--partition", help="`consilience list partitions`.")] = "by_class",
     graph: Annotated[
-        str, typer.Option("--graph", help="A family, `consilience list graphs`, or a CSV file of edges.")
+        str,
+        typer.Option(
+            "--graph",
+            help="A family, `consilience list graphs`, or a CSV file of edges, with --set graph.directed=false, say.",
+        ),
     ] = "complete",
     set_: Annotated[
         list[str] | None,
@@ -47,43 +51,50 @@ def transition(
 ) -> None:
     """Where learning becomes collective, by the effective theory solved for the data of the agents."""
     from consilience.experiments import predict_transition
-    from consilience.experiments.spec import build_task_and_graph, parse_assignment
+    from consilience.experiments.prediction import LEARNING_RATE
+    from consilience.experiments.spec import build_task_and_graph
 
     start = time.monotonic()
-    depths = list(dict.fromkeys([*(depth or []), *(more_depths or [])])) or [0, 1, 2]
-    changes: dict[str, dict[str, Any]] = {"partition": {}, "graph": {}, "": {}}
-    for path, value in map(parse_assignment, set_ or []):
-        table, _, name = path.rpartition(".")
-        changes.setdefault(table, {})[name] = value
-    options = changes.pop("")
+    depths: list[int] = list(dict.fromkeys([*(depth or []), *(more_depths or [])])) or [0, 1, 2]
+    tables, options = _sorted_assignments(set_ or [])
+    options.setdefault("learning_rate", LEARNING_RATE)
     task, shards, graph_ = build_task_and_graph(
         {
-            "task": {"name": dataset},
-            "partition": {"name": partition, "num_agents": agents, **changes.pop("partition")},
-            "graph": {("file" if graph.endswith(".csv") else "family"): graph, **changes.pop("graph")},
-            **changes,
+            "task": {"name": dataset, **tables["task"]},
+            "partition": {"name": partition, "num_agents": agents, **tables["partition"]},
+            "graph": {("file" if graph.endswith(".csv") else "family"): graph, **tables["graph"]},
         },
         data_dir=data_dir,
     )
     messages.print(f"measuring the disorder of {shards.num_agents} shards of {task.name}, and solving the theory ...")
-    prediction = _predict(predict_transition, task, shards, depths=depths, graph=graph_, **options)
+    prediction = predict_transition(task, shards, depths=depths, graph=graph_, **options)
     if json:
         print_json({**as_data(prediction), "wall_seconds": time.monotonic() - start})
         return
-    _print(prediction, graph_)
+    _print(prediction, graph_, options["learning_rate"])
     results.print(f"this command took {time.monotonic() - start:.0f} s")
 
 
-def _predict(function: Any, *positional: Any, **options: Any) -> TransitionPrediction:
+def _sorted_assignments(assignments: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """`--set`: arguments of task, partition and graph, and those of `predict_transition`."""
     import inspect
 
     from consilience.errors import UnknownName
+    from consilience.experiments import predict_transition
+    from consilience.experiments.spec import parse_assignment
 
-    known = [name for name in inspect.signature(function).parameters if name not in ("task", "shards", "graph")]
-    for name in options:
-        if name not in (*known, "graph"):
-            raise UnknownName.among("argument of predict_transition", name, known)
-    return function(*positional, **options)
+    tables: dict[str, dict[str, Any]] = {"task": {}, "partition": {}, "graph": {}}
+    options: dict[str, Any] = {}
+    elsewhere = (*tables, "shards", "depths", "definitions")  # options of the command, or nothing that text can say
+    known = [name for name in inspect.signature(predict_transition).parameters if name not in elsewhere]
+    for path, value in map(parse_assignment, assignments):
+        table, dot, name = path.rpartition(".")
+        if dot and table not in tables:
+            raise UnknownName.among("table of a prediction", table, tables)
+        if not dot and name not in known:
+            raise UnknownName.among("argument of a prediction", name, known)
+        (tables[table] if dot else options)[name] = value
+    return tables, options
 
 
 def _number(value: float) -> str:
@@ -105,6 +116,7 @@ def as_data(prediction: TransitionPrediction) -> dict[str, Any]:
                     "share_alone": prediction.share_alone(depth, quantity),
                     "has_transition": has_transition,
                     "onset": onset.value if has_transition else math.nan,
+                    "onset_grid": list(onset.bracket) if has_transition else [math.nan, math.nan],
                     "onset_interval": list(onset.interval) if has_transition else [math.nan, math.nan],
                     "sampling_error_of_log_onset": prediction.sampling_error(depth, quantity),
                     "onset_of_definitions": dict(
@@ -126,27 +138,36 @@ def as_data(prediction: TransitionPrediction) -> dict[str, Any]:
     }
 
 
-def _print(prediction: TransitionPrediction, graph: Graph) -> None:
+def _cells(row: dict[str, Any], couplings: list[float]) -> list[str]:
+    """A transition as it is printed. Between the first two couplings nothing is resolved, and nothing is claimed."""
+    variants = [value for value in row["onset_of_definitions"].values() if math.isfinite(value)]
+    shown = [str(row["depth"]), _NAMES[row["quantity"]], _share(row["share_alone"])]
+    spread = f"{_number(min(variants))} – {_number(max(variants))} ({len(variants)})" if variants else "none (0)"
+    if not row["has_transition"]:
+        return [*shown, "no transition", "–", "–", spread, "–"]
+    end = f"> {couplings[-1]:.3g}" if math.isinf(row["end"]) else _number(row["end"])
+    if row["onset_grid"][0] == couplings[0]:
+        return [*shown, f"< {couplings[1]:.3g}", "–", "–", spread, end]
+    error = math.exp(row["sampling_error_of_log_onset"])
+    return [
+        *shown,
+        _number(row["onset"]),
+        "{} – {}".format(*map(_number, row["onset_interval"])),
+        f"×/÷ {error:.2f}" if math.isfinite(error) else "–",
+        spread,
+        end,
+    ]
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.0%}"
+
+
+def _print(prediction: TransitionPrediction, graph: Graph, learning_rate: float) -> None:
     from consilience.experiments.prediction import LEAST_RISE
 
     found = as_data(prediction)
-    lines = []
-    for row in found["transitions"]:
-        variants = [value for value in row["onset_of_definitions"].values() if math.isfinite(value)]
-        low, high = row["onset_interval"]
-        error = math.exp(row["sampling_error_of_log_onset"])
-        lines.append(
-            [
-                str(row["depth"]),
-                _NAMES[row["quantity"]],
-                f"{row['share_alone']:.0%}",
-                _number(row["onset"]) if row["has_transition"] else "no transition",
-                f"{_number(low)} – {_number(high)}" if row["has_transition"] else "–",
-                f"×/÷ {error:.2f}" if math.isfinite(error) else "–",
-                f"{_number(min(variants))} – {_number(max(variants))} ({len(variants)})" if variants else "none (0)",
-                _number(row["end"]),
-            ]
-        )
+    lines = [_cells(row, found["couplings"]) for row in found["transitions"]]
     task = prediction.disorder.attrs["task"]
     print_table(
         f"\n{task} on {prediction.graph_name}: the collective phase, in the σ of Eq. (2)",
@@ -176,6 +197,6 @@ def _print(prediction: TransitionPrediction, graph: Graph) -> None:
         f"{prediction.variants.sizes['definition']} definitions of δ (centring × ridge × projection), and how many of "
         "them have a transition.\n"
         f"definition {prediction.definition}: spread of δ over its mean {deviation:.2f}. The parameters diverge beyond "
-        f"σ = {graph.coupling_limit(0.005):.3g} (learning rate 0.005).\n"
+        f"σ = {_number(graph.coupling_limit(learning_rate))} (learning rate {learning_rate:g}).\n"
         "How far such predictions hold is measured by `consilience compare`."
     )

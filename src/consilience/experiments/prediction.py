@@ -24,6 +24,7 @@ import xarray as xr
 from consilience.axes import AGENT
 from consilience.errors import InvalidSpec
 from consilience.graphs import Graph
+from consilience.graphs.arguments import real_number
 from consilience.observables import CriticalCoupling, critical_coupling, final_coupling, halfway
 from consilience.tasks import Shards, Task
 from consilience.theory import landau
@@ -179,7 +180,7 @@ def predict_transition(
     depths, sigma = _checked_depths(depths), _checked_couplings(couplings)
     eta = check_positive("learning_rate", learning_rate, say=LEARNING_RATE)
     rounds = check_count("num_rounds", num_rounds, reason="the theory runs as long as the experiment.")
-    numbers("offset", offset, meaning="ε is added to the initial order parameter of every agent.")
+    offset = real_number("offset", offset, low=-2, high=2, reason="ε shifts the start, uniform on [−2 + ε, 2 + ε].")
     definitions = definitions or default_definitions()
     (name, first), *_ = definitions.items()
     disorder = landau.measure_disorder(task, shards, first, num_groups=num_groups)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from consilience.errors import UnknownName
-from consilience.recipes import comparison, figure_2, figure_3
+from consilience.recipes import comparison, figure_2, figure_3, finite_size, graph_families
 from consilience.recipes.recipe import Execute, Recipe, Table
 
 _ALL = (
@@ -30,6 +30,26 @@ _ALL = (
         ),
         module=comparison,
     ),
+    Recipe(
+        name="finite-size",
+        summary="finite-size scaling of the effective theory at D = 1: crossings, exponents, critical couplings",
+        presets=MappingProxyType(
+            {"quick": finite_size.quick, "default": finite_size.FiniteSize, "full": finite_size.FiniteSize}
+        ),
+        module=finite_size,
+    ),
+    Recipe(
+        name="graphs",
+        summary="how the transition of the effective theory moves with the graph, at equal mean degree",
+        presets=MappingProxyType(
+            {
+                "quick": graph_families.quick,
+                "default": graph_families.GraphFamilies,
+                "full": graph_families.GraphFamilies,
+            }
+        ),
+        module=graph_families,
+    ),
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
@@ -51,4 +71,15 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Execute", "Recipe", "Table", "comparison", "figure_2", "figure_3", "get"]
+__all__ = [
+    "RECIPES",
+    "Execute",
+    "Recipe",
+    "Table",
+    "comparison",
+    "figure_2",
+    "figure_3",
+    "finite_size",
+    "get",
+    "graph_families",
+]

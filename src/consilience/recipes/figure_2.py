@@ -20,7 +20,7 @@ import xarray as xr
 from consilience.errors import InvalidSpec
 from consilience.experiments import Computation, Sweep
 from consilience.observables import binder_cumulant, susceptibility
-from consilience.recipes.recipe import Execute, Table
+from consilience.recipes.recipe import Execute, Table, several
 from consilience.theory import landau
 
 SIGMA = r"coupling $\hat{\sigma}$ of Eq. (4)"
@@ -75,12 +75,9 @@ class Figure2:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        kinds = {"couplings": float, "offsets": float, "spans": float, "plane_couplings": float}
         for name in ("depths", "couplings", "adiabatic", "offsets", "spans", "wait_depths", "plane_couplings"):
-            value, kind = getattr(self, name), kinds.get(name, int)
-            if isinstance(value, str) or not isinstance(value, Iterable):
-                raise InvalidSpec(f"{name}={value!r}: these are several. Write {name}={getattr(Figure2, name)!r}, say.")
-            object.__setattr__(self, name, tuple(kind(item) for item in value))
+            kept = several(name, getattr(self, name), getattr(Figure2, name), at_least=0 if name == "adiabatic" else 1)
+            object.__setattr__(self, name, kept)
         if len(self.plane_couplings) != 3:
             raise InvalidSpec(
                 f"plane_couplings={self.plane_couplings!r}: panels c, d and e show one coupling each. Write three, "

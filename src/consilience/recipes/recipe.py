@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol, overload
 
 import xarray as xr
 
+from consilience.errors import InvalidSpec
 from consilience.experiments import Computation, Sweep
 
 
@@ -60,3 +61,33 @@ class Recipe:
     summary: str
     presets: Mapping[str, Callable[[], Any]]
     module: ModuleType
+
+
+def several(name: str, value: Any, like: tuple[Any, ...], *, at_least: int = 1) -> tuple[Any, ...]:
+    """A setting of a protocol that holds several values, each of them once.
+
+    Args:
+        name: of the setting.
+        value: as it was given; whole numbers may come as floats.
+        like: an example, and the type of its members: int, float or str.
+        at_least: how many values there are.
+
+    Raises:
+        InvalidSpec: for a single value, members of another type, repetitions, or too few values.
+
+    Example:
+        >>> several("depths", [0.0, 2], like=(0, 1, 2))
+        (0, 2)
+    """
+    kind = type(like[0])
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidSpec(f"{name}={value!r}: these are several. Write {name}={like!r}, say.")
+    given = tuple(value)
+    try:
+        found = tuple(kind(item) for item in given)
+    except (TypeError, ValueError):
+        found = ()
+    if found != given or len(set(found)) < len(found) or len(found) < at_least:
+        number = "each of them once" if at_least < 2 else f"{at_least} or more, each of them once"
+        raise InvalidSpec(f"{name}={given!r}: these are values like {like[0]!r}, {number}. Write {name}={like!r}, say.")
+    return found

@@ -9,7 +9,6 @@ largest value, or for losses its value at σ = 0). Nothing is fitted.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +29,7 @@ from consilience.experiments import (
 )
 from consilience.observables import CriticalCoupling, critical_coupling, halfway
 from consilience.recipes import figure_3
-from consilience.recipes.recipe import Execute
+from consilience.recipes.recipe import Execute, several
 from consilience.theory import landau
 
 GAUSSIAN = "Gaussian"
@@ -65,14 +64,20 @@ class Comparison:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, kind in {"datasets": str, "depths": int, "couplings": float}.items():
-            value = getattr(self, name)
-            if isinstance(value, str) or not isinstance(value, Iterable):
-                raise InvalidSpec(f"{name}={value!r}: these are several. Write {name}={getattr(Comparison, name)!r}.")
-            object.__setattr__(self, name, tuple(kind(item) for item in value))
+        for name in ("datasets", "depths", "couplings"):
+            object.__setattr__(self, name, several(name, getattr(self, name), getattr(Comparison, name)))
         for name in self.datasets:
             if name not in tasks.DATA_SETS:
                 raise UnknownName.among("data set", name, tasks.DATA_SETS)
+        if sum(coupling > 0 for coupling in self.couplings) < 2:
+            raise InvalidSpec(
+                f"couplings={self.couplings!r}: the order of learning needs two couplings above 0 at least. Write "
+                "couplings=(0.0, 3.2, 30.0, 300.0), say."
+            )
+        if self.num_agents < 3:
+            raise InvalidSpec(
+                f"num_agents={self.num_agents}: an order of learning needs three agents at least. Write num_agents=10."
+            )
 
     def simulations(self, dataset: str) -> figure_3.Figure3:
         """Figure 3's protocol on one of the data sets, quenches of fully-connected networks only."""

@@ -70,7 +70,7 @@ def tables(result: Result) -> list[Table]:
         [
             row["dataset"],
             str(row["depth"]),
-            f"{row['measured_onset']:.3g}",
+            number(row["measured_onset"]),
             "{:.3g} – {:.3g}".format(*row["measured_interval"]),
             *(number(row[f"predicted_onset_{kind.lower()}"]) for kind in KINDS),
             f"{row['gain_alone']:.0%}",
@@ -101,7 +101,7 @@ def tables(result: Result) -> list[Table]:
         if np.isfinite(row["tau"])
     ]
     n = result.config.num_realizations
-    return [
+    printed = [
         Table(
             f"critical coupling σ_c, half-way from σ = 0 to the best (measured: n = {n}, 95 % bootstrap)",
             ["data", "D", "measured", "95 %", "theory: order", "theory: gain", "theory: Gaussian", "gain alone"],
@@ -112,12 +112,11 @@ def tables(result: Result) -> list[Table]:
             ["data", "D", "ρ", "95 %", "p", "seeds", "own (6)", "all (6)", "top (6)"],
             order,
         ),
-        Table(
-            "Kendall's τ of predicted and measured critical couplings, where three predictions or more differ",
-            ["theory", "over", "τ", "p", "n"],
-            agreement,
-        ),
     ]
+    if agreement:
+        title = "Kendall's τ of predicted and measured critical couplings, where three predictions or more differ"
+        printed.append(Table(title, ["theory", "over", "τ", "p", "n"], agreement))
+    return printed
 
 
 def remarks(result: Result) -> list[str]:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from consilience.recipes.finite_size.analysis import NarrowDisorder, Result, WideDisorder, ordered_window, run
+from consilience.recipes.finite_size.analysis import (
+    NarrowDisorder,
+    Result,
+    WideDisorder,
+    closing_size,
+    ordered_window,
+    run,
+)
 from consilience.recipes.finite_size.figure import draw
 from consilience.recipes.finite_size.protocol import (
     FiniteSize,
@@ -31,6 +38,7 @@ __all__ = [
     "Result",
     "WideDisorder",
     "as_data",
+    "closing_size",
     "computation",
     "critical_mean",
     "draw",

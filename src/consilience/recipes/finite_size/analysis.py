@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.interpolate
 import xarray as xr
 
 from consilience.observables import (
@@ -53,8 +54,8 @@ class WideDisorder:
     """What it finds under wide disorder at one time.
 
     Attributes:
-        onset: crossing of the Binder cumulants where order sets in.
-        end: where it ends.
+        onset: crossing of the Binder cumulants up to the coupling at which a small bias grows fastest.
+        end: from that coupling on.
         onsets: size → where ⟨|M|⟩ has risen half-way to its maximum.
         ends: size → where it has fallen below that level for good.
     """
@@ -107,20 +108,24 @@ def run(config: FiniteSize, execute: Execute, *, data_dir: str | None = None) ->
     pure = done["pure"].magnetization.isel(span=0, drop=True)
     narrow = _joined([done[f"narrow,N={size}"] for size in config.narrow_sizes], config.narrow_sizes)
     wide = _joined([done[f"wide,N={size}"] for size in config.wide_sizes], config.wide_sizes)
+    growth = done["growth"].growth
+    # Each side of the peak needs two couplings.
+    peak = int(np.clip(growth.values.argmax(), 1, growth.size - 2))
     return Result(
         config=config,
         pure=pure,
         narrow=narrow,
         wide=wide,
-        growth=done["growth"].growth,
-        exponent=scaling_exponent(pure, against=MEAN, critical=config.weight_decay),
+        growth=growth,
+        # Without disorder samples do not differ by more than rounding, which makes no interval.
+        exponent=scaling_exponent(abs(pure).mean("seed"), against=MEAN, critical=config.weight_decay),
         by_narrow_span={t: _analysed_narrow(narrow.sel(span=t, drop=True), config) for t in config.narrow_spans},
-        by_wide_span={t: _analysed_wide(wide.sel(span=t, drop=True), config) for t in config.wide_spans},
+        by_wide_span={t: _analysed_wide(wide.sel(span=t, drop=True), peak, config) for t in config.wide_spans},
     )
 
 
 def _joined(parts: list[xr.Dataset], sizes: Iterable[int]) -> xr.DataArray:
-    return xr.concat([part.magnetization for part in parts], dim=xr.Variable(SIZE, list(sizes)), join="outer")
+    return xr.concat(parts, dim=xr.Variable(SIZE, list(sizes)), join="outer").magnetization
 
 
 def _analysed_narrow(m: xr.DataArray, config: FiniteSize) -> NarrowDisorder:
@@ -138,10 +143,9 @@ def _susceptibility(m: xr.DataArray) -> xr.DataArray:
     return susceptibility(m, num_agents=m[SIZE])  # pyright: ignore[reportArgumentType]
 
 
-def _analysed_wide(m: xr.DataArray, config: FiniteSize) -> WideDisorder:
+def _analysed_wide(m: xr.DataArray, peak: int, config: FiniteSize) -> WideDisorder:
     options: dict[str, Any] = {"num_bootstrap": config.num_bootstrap, "seed": config.seed}
-    backwards = m.isel(coupling=slice(None, None, -1))
-    backwards = backwards.assign_coords(coupling=-backwards.coupling)
+    rising, falling = m.isel(coupling=slice(None, peak + 1)), m.isel(coupling=slice(None, peak - 1 or None, -1))
     onsets, ends = {}, {}
     for size in config.wide_sizes:
         order = abs(m.sel({SIZE: size}, drop=True).dropna("seed"))
@@ -149,8 +153,8 @@ def _analysed_wide(m: xr.DataArray, config: FiniteSize) -> WideDisorder:
         onsets[size] = critical_coupling(order, threshold=level, **options)
         ends[size] = final_coupling(order, threshold=level, **options)
     return WideDisorder(
-        onset=binder_crossing(m, **options),
-        end=_reflected(binder_crossing(backwards, **options)),
+        onset=binder_crossing(rising, **options),
+        end=_reflected(binder_crossing(falling.assign_coords(coupling=-falling.coupling), **options)),
         onsets=onsets,
         ends=ends,
     )
@@ -167,24 +171,43 @@ def _reflected(crossing: BinderCrossing) -> BinderCrossing:
 
 
 def ordered_window(result: Result, sizes: Floats) -> Floats:
-    """Where order sets in and ends at the first span of wide disorder, estimated from growth alone; shape (sizes, 2).
+    """Where order sets in and ends by the first span of wide disorder, estimated from growth alone; shape (sizes, 2).
 
-    M(0) is normally distributed with variance (4/3)/N. Grown by the factor G it has a mean modulus of
-    G √(8/3πN), which is set equal to the level that defines the measured onset in the largest population. This leaves
-    out that growth saturates, what agents add that order on their own, and the fluctuations of ⟨δ⟩.
+    M(0) is normally distributed with variance (4/3)/N. Grown by the factor G it has a mean modulus of G √(8/3πN), which
+    is set equal to the level that defines the measured onset in the largest population. This leaves out that growth
+    saturates, what agents add that order on their own, and the fluctuations of ⟨δ⟩.
 
     Args:
         result: with `growth`.
         sizes: N, shape (sizes,).
 
     Returns:
-        Both couplings, NaN where growth reaches the level nowhere: without order.
+        Both couplings; NaN where growth reaches the level nowhere, from `closing_size` on, and where it does so at the
+        ends of the grid already.
     """
-    level = result.by_wide_span[result.config.wide_spans[0]].onsets[result.config.wide_sizes[-1]].threshold
-    needed = np.log(level * np.sqrt(3 * np.pi * sizes / 8))
-    # A factor below one is no growth.
-    growth = np.log(np.maximum(result.growth, 1.0)).where(result.growth.coupling > 0, drop=True)
-    x, peak = np.log(growth.coupling.values), int(growth.argmax())
-    rise = np.interp(needed, growth.values[: peak + 1], x[: peak + 1], left=np.nan, right=np.nan)
-    fall = np.interp(needed, growth.values[peak:][::-1], x[peak:][::-1], left=np.nan, right=np.nan)
+    x, growth = _growth_curve(result)
+    needed = _level(result) * np.sqrt(3 * np.pi * sizes / 8)
+    peak = growth.argmax()
+    rise = np.interp(needed, growth[: peak + 1], x[: peak + 1], left=np.nan, right=np.nan)
+    fall = np.interp(needed, growth[peak:][::-1], x[peak:][::-1], left=np.nan, right=np.nan)
     return np.exp(np.stack([rise, fall], axis=-1))
+
+
+def closing_size(result: Result) -> float:
+    """N from which on, by the estimate of `ordered_window`, there is no order by the first span of wide disorder."""
+    return float(8 / (3 * np.pi) * (_growth_curve(result)[1].max() / _level(result)) ** 2)
+
+
+def _level(result: Result) -> float:
+    return result.by_wide_span[result.config.wide_spans[0]].onsets[result.config.wide_sizes[-1]].threshold
+
+
+def _growth_curve(result: Result) -> tuple[Floats, Floats]:
+    """Logarithms of couplings on a dense grid, and the factor there; where it is above one."""
+    grown = result.growth.where((result.growth > 1) & (result.growth.coupling > 0), drop=True)
+    if grown.size < 2:
+        return np.zeros(1), np.zeros(1)
+    # Couplings are spaced logarithmically, and growth is exponential.
+    spline = scipy.interpolate.CubicSpline(np.log(grown.coupling), np.log(grown))
+    x = np.linspace(spline.x[0], spline.x[-1], 2001)
+    return x, np.exp(spline(x))

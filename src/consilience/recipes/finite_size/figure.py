@@ -10,7 +10,9 @@ from consilience.observables import binder_cumulant, susceptibility
 from consilience.recipes.finite_size.analysis import MEAN, SIZE, Result, ordered_window
 from consilience.recipes.finite_size.protocol import FiniteSize
 from consilience.recipes.finite_size.scaling import (
+    REACH,
     UNIVERSAL_CUMULANT,
+    critical_mean,
     scaled_cumulant,
     scaled_order,
     scaled_susceptibility,
@@ -141,12 +143,25 @@ def _draw_wide_cumulant(axes: Any, result: Result, span: float) -> None:
     for (size, tint), marker in zip(_tints(result.config.wide_sizes).items(), _MARKERS, strict=False):
         one = binder_cumulant(m.sel({SIZE: size}))
         axes.plot(one.coupling, one, f"{marker}-", color=tint, markersize=2.5, linewidth=0.8, label=f"N = {size}")
+    if span == result.config.wide_spans[-1]:
+        _draw_rest(axes, result)
     plots.coupling_axis(axes, m.coupling.values, label=_SIGMA)
     axes.set_ylim(-0.75, 0.72)
     axes.axhline(2 / 3, color=_GREY, linewidth=0.8, zorder=0)
     axes.set_ylabel("Binder cumulant $U$")
     axes.set_title(f"wide disorder, t = {span:g}")
     axes.legend(loc="lower center", fontsize=6.5, handlelength=1.4)
+
+
+def _draw_rest(axes: Any, result: Result) -> None:
+    """Where disorder is narrow compared with the coupling, the cumulants that are predicted for t → ∞."""
+    config = result.config
+    strong = np.array([sigma for sigma in config.couplings if sigma >= REACH * config.wide_std])
+    rest = {"std": config.wide_std, "weight_decay": config.weight_decay}
+    x = np.array([-critical_mean(coupling=float(sigma), **rest) for sigma in strong])
+    for size in config.wide_sizes if strong.size else ():
+        predicted = scaled_cumulant(x * np.sqrt(size) / config.wide_std)
+        axes.plot(strong, predicted, color=_GREY, linewidth=2, zorder=0)
 
 
 def _draw_wide_susceptibility(axes: Any, result: Result) -> None:
@@ -167,15 +182,17 @@ def _draw_wide_susceptibility(axes: Any, result: Result) -> None:
 
 def _draw_window(axes: Any, result: Result) -> None:
     """Where order sets in and ends, against N."""
+    last = result.config.couplings[-1]
     sizes = np.geomspace(result.config.wide_sizes[0], 1e9, 1000)
     window = ordered_window(result, sizes)
     exists = np.isfinite(window).all(-1)
     for span, tint in zip(result.config.wide_spans, ("#d0622f", "#2f74b5"), strict=True):
         found = result.by_wide_span[span]
         for members, fill, name in ((found.onsets, "full", "onset"), (found.ends, "none", "end")):
-            kept = {size: one for size, one in members.items() if np.isfinite(one.value)}
+            kept = {size: one for size, one in members.items() if one.value <= last}
             value = np.array([one.value for one in kept.values()])
-            bounds = np.array([one.interval for one in kept.values()]).reshape(-1, 2)
+            # A bar that reaches beyond the grid ends there.
+            bounds = np.minimum(np.array([one.interval for one in kept.values()]).reshape(-1, 2), last)
             error = np.abs(bounds - value[:, None]).T
             axes.errorbar(list(kept), value, error, fmt="o-", fillstyle=fill, color=tint, linewidth=0.8,
                           markersize=3.5, label=f"{name}, t = {span:g}")  # fmt: skip

@@ -19,6 +19,7 @@ import xarray as xr
 from consilience.errors import InvalidSpec
 from consilience.experiments import Computation, Sweep
 from consilience.recipes.finite_size.scaling import Floats, critical_mean
+from consilience.recipes.recipe import several
 from consilience.theory import landau
 
 _RECORDS = 9
@@ -64,37 +65,45 @@ class FiniteSize:
     pure_agents: int = 50
     pure_realizations: int = 20
     narrow_std: float = 0.25
-    narrow_sizes: tuple[int, ...] = (50, 100, 200, 400, 800)
+    narrow_sizes: tuple[int, ...] = (32, 100, 320, 1000)
     narrow_distances: tuple[float, ...] = tuple((np.arange(-6, 13) / 3).round(6).tolist())
-    narrow_realizations: tuple[int, ...] = (2000, 2000, 2000, 1000, 1000)
+    narrow_realizations: tuple[int, ...] = (4000, 4000, 2500, 1500)
     narrow_spans: tuple[float, ...] = (5e3, 1e4)
     wide_std: float = 2.0
     wide_sizes: tuple[int, ...] = (50, 200, 800, 3200)
     couplings: tuple[float, ...] = (0.0, *np.geomspace(0.3, 300.0, 25).round(6).tolist())
-    wide_realizations: tuple[int, ...] = (400, 400, 400, 100)
+    wide_realizations: tuple[int, ...] = (1000, 1000, 500, 200)
     wide_spans: tuple[float, float] = (10.0, 1000.0)
     num_bootstrap: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in _INCREASING:
-            value = self._tuple(name, int if name.endswith("sizes") else float)
-            if (np.diff(value) <= 0).any() or len(value) < 2:
-                raise InvalidSpec(
-                    f"{name}={value!r}: an analysis compares at least two of these, in increasing order. Write "
-                    f"{name}={getattr(FiniteSize, name)!r}, say."
-                )
+            like = getattr(FiniteSize, name)
+            value = several(name, getattr(self, name), like=like, at_least=2)
+            if (np.diff(value) <= 0).any():
+                raise InvalidSpec(f"{name}={value!r}: these have to increase. Write {name}={like!r}, say.")
+            object.__setattr__(self, name, value)
         for kind in ("narrow", "wide"):
-            counts, sizes = self._tuple(f"{kind}_realizations", int), getattr(self, f"{kind}_sizes")
-            if len(counts) != len(sizes) or min(counts, default=0) < 2:
+            name, sizes = f"{kind}_realizations", getattr(self, f"{kind}_sizes")
+            counts = getattr(self, name)
+            given = np.asarray(counts)
+            is_number = given.dtype.kind in "iuf" and given.shape == np.shape(sizes)
+            if not is_number or (given != given.round()).any() or given.min() < 2:
                 raise InvalidSpec(
-                    f"{kind}_realizations={counts!r} with {kind}_sizes={sizes!r}: every size has a number of samples "
-                    f"of its own, two at least. Write {kind}_realizations={(100,) * len(sizes)!r}, say."
+                    f"{name}={counts!r} with {kind}_sizes={sizes!r}: every size has a number of samples of its own, a "
+                    f"whole number from two up. Write {name}={(100,) * len(sizes)!r}, say."
                 )
+            object.__setattr__(self, name, tuple(given.astype(int).tolist()))
         if 0.0 not in self.narrow_distances:
             raise InvalidSpec(
                 f"narrow_distances={self.narrow_distances!r}: exponents are measured at the critical mean, where the "
                 f"distance is 0. Add it, narrow_distances={FiniteSize.narrow_distances!r}."
+            )
+        if len(self.couplings) < 3 or self.couplings[0] < 0:
+            raise InvalidSpec(
+                f"couplings={self.couplings!r}: order sets in and ends, and each takes two couplings from 0 up. Write "
+                f"couplings={FiniteSize.couplings!r}, say."
             )
         if len(self.wide_spans) != 2:
             raise InvalidSpec(
@@ -102,15 +111,6 @@ class FiniteSize:
                 f"wide_spans={FiniteSize.wide_spans!r}."
             )
         _ = self.critical_mean  # which refuses disorder that is not narrow
-
-    def _tuple(self, name: str, kind: type) -> tuple:
-        """The setting as a tuple of numbers, which it is from now on."""
-        value = getattr(self, name)
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise InvalidSpec(f"{name}={value!r}: these are several. Write {name}={getattr(FiniteSize, name)!r}.")
-        value = tuple(kind(item) for item in value)
-        object.__setattr__(self, name, value)
-        return value
 
     @property
     def critical_mean(self) -> float:
@@ -126,9 +126,9 @@ class FiniteSize:
 def quick() -> FiniteSize:
     """Fewer sizes, samples and couplings: seconds."""
     return FiniteSize(
-        narrow_sizes=(50, 100, 200),
+        narrow_sizes=(32, 100, 320),
         narrow_distances=tuple((np.arange(-4, 9) / 2).tolist()),
-        narrow_realizations=(500, 500, 500),
+        narrow_realizations=(1000, 1000, 1000),
         wide_sizes=(50, 200),
         couplings=(0.0, *np.geomspace(0.3, 300.0, 13).round(6).tolist()),
         wide_realizations=(200, 200),
@@ -173,7 +173,7 @@ def computation(config: FiniteSize) -> Computation:
     )  # fmt: skip
 
 
-def _draws(config: FiniteSize, size: int, num_realizations: int) -> tuple[Floats, Floats]:
+def draws(config: FiniteSize, size: int, num_realizations: int) -> tuple[Floats, Floats]:
     """Standard normal disorder and initial conditions, shape (realizations, agents): independent for each size.
 
     One seed for all sizes would make the agents of a small sample the first ones of a large sample.
@@ -219,7 +219,7 @@ def _labelled(rows: list[Floats], control: str, values: Iterable[float], spans: 
 
 
 def _pure(config: FiniteSize) -> xr.Dataset:
-    initial = _draws(config, config.pure_agents, config.pure_realizations)[1]
+    initial = draws(config, config.pure_agents, config.pure_realizations)[1]
     means = config.weight_decay + np.array(config.pure_distances)
     spans = config.narrow_spans[-1:]
     rows = [
@@ -233,7 +233,7 @@ def _pure(config: FiniteSize) -> xr.Dataset:
 
 
 def _narrow(config: FiniteSize, size: int, num_realizations: int) -> xr.Dataset:
-    normal, initial = _draws(config, size, num_realizations)
+    normal, initial = draws(config, size, num_realizations)
     rows = [
         magnetization(
             mean + config.narrow_std * normal, initial, coupling=config.coupling, weight_decay=config.weight_decay,
@@ -245,7 +245,7 @@ def _narrow(config: FiniteSize, size: int, num_realizations: int) -> xr.Dataset:
 
 
 def _wide(config: FiniteSize, size: int, num_realizations: int) -> xr.Dataset:
-    normal, initial = _draws(config, size, num_realizations)
+    normal, initial = draws(config, size, num_realizations)
     rows = [
         magnetization(
             config.wide_std * normal, initial, coupling=coupling, weight_decay=config.weight_decay,
@@ -262,7 +262,7 @@ def _growth(config: FiniteSize) -> xr.Dataset:
     Every agent has a mirror image with the same δ and the opposite m(0), so that without the bias M = 0 for ever, as in
     an infinite population. It stands for one as long as agents at the verge of ordering are many.
     """
-    normal, initial = _draws(config, _NUM_PAIRS, 1)
+    normal, initial = draws(config, _NUM_PAIRS, 1)
     delta = config.wide_std * np.concatenate([normal, normal], axis=-1)
     mirrored = np.concatenate([initial, -initial], axis=-1) + _BIAS
     factors = [

@@ -9,9 +9,16 @@ import numpy as np
 import scipy.special
 import xarray as xr
 
-from consilience.observables import BinderCrossing, CriticalCoupling, Estimate, binder_cumulant, susceptibility
-from consilience.recipes.finite_size.analysis import MEAN, SIZE, Result
-from consilience.recipes.finite_size.scaling import UNIVERSAL_CUMULANT, is_unstable, scaled_susceptibility
+from consilience.observables import (
+    BinderCrossing,
+    CriticalCoupling,
+    Crossing,
+    Estimate,
+    binder_cumulant,
+    susceptibility,
+)
+from consilience.recipes.finite_size.analysis import MEAN, SIZE, Result, closing_size
+from consilience.recipes.finite_size.scaling import UNIVERSAL_CUMULANT, is_unstable, scaled_order
 from consilience.recipes.recipe import Table
 from consilience.theory import landau
 
@@ -45,10 +52,12 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if np.isfinite(value) else "–"
 
 
-def _located(coupling: CriticalCoupling, nowhere: str) -> list[str]:
-    if not np.isfinite(coupling.value):
-        return [nowhere, "–"]
-    return [f"{coupling.value:.3g}", "{:.3g} – {:.3g}".format(*coupling.interval)]
+def _located(coupling: CriticalCoupling, last: float) -> list[str]:
+    """Where it is and its interval; beyond the last coupling of the grid there is only the word."""
+    shown = [
+        "–" if np.isnan(x) else f"{x:.3g}" if x <= last else "beyond" for x in (coupling.value, *coupling.interval)
+    ]
+    return [shown[0], f"{shown[1]} – {shown[2]}"]
 
 
 def tables(result: Result) -> list[Table]:
@@ -66,7 +75,8 @@ def tables(result: Result) -> list[Table]:
     for span, found in result.by_wide_span.items():
         for size, count in zip(result.config.wide_sizes, result.config.wide_realizations, strict=True):
             order = abs(result.wide.sel({SIZE: size, "span": span})).mean("seed")
-            row = [*_located(found.onsets[size], "–"), *_located(found.ends[size], "beyond")]
+            last = result.config.couplings[-1]
+            row = [*_located(found.onsets[size], last), *_located(found.ends[size], last)]
             wide.append([f"{span:g}", str(size), str(count), *row, f"{float(order.max()):.3f}"])
     return [
         Table("where there is a transition", ["population", "quantity", "predicted", "measured", "95 %"], first),
@@ -109,14 +119,10 @@ def _crossing_rows(population: str, crossing: BinderCrossing) -> list[list[str]]
 
 def remarks(result: Result) -> list[str]:
     """What follows from the numbers, in words."""
-    config = result.config
     return [
         *_about_pure(result),
         *_about_narrow(result),
         *_about_wide(result),
-        f"growth, N → ∞: by t = {config.wide_spans[0]:g} a small bias has grown at most "
-        f"{float(result.growth.max()):.3g}-fold, at σ̂ = {float(result.growth.idxmax()):.3g}; fluctuations of order "
-        "1/√N grow no further.",
         *_about_the_end(result),
     ]
 
@@ -125,44 +131,67 @@ def _about_pure(result: Result) -> list[str]:
     expected = np.sqrt(result.pure[MEAN] - result.config.weight_decay)
     error = float(abs(abs(result.pure) / expected - 1).max())
     return [
-        f"pure: |M| = √(μ − γ̂) in each of {result.pure.sizes['seed']} samples, to {error:.0e}; no sample differs from "
-        "another, so that there is no finite-size effect."
+        f"pure: β = {result.exponent} in μ − γ̂. |M| = √(μ − γ̂) in each of {result.pure.sizes['seed']} samples, to "
+        f"{error:.0e}: no sample differs from another, and there is no finite-size effect."
     ]
 
 
 def _about_narrow(result: Result) -> list[str]:
     config, narrow = result.config, result.narrow
     before, last = config.narrow_spans[-2:]
-    mean = abs(narrow).mean("seed")
-    error = abs(narrow.sel(span=last)).std("seed") / np.sqrt(narrow.sel(span=last).count("seed"))
-    moved = float((abs(mean.sel(span=last) - mean.sel(span=before)) / error).max())
-    chi = float(scaled_susceptibility(np.array([0.0])).item())
-    amplitude = result.at_rest.susceptibility.amplitude / config.narrow_std
-    counts = ", ".join(map(str, config.narrow_realizations))
+    mean, error = abs(narrow).mean("seed"), abs(narrow).std("seed", ddof=1) / np.sqrt(narrow.count("seed"))
+    moved = abs(mean.sel(span=last) - mean.sel(span=before)) / error.sel(span=last)
+    misfits = []
+    for size in config.narrow_sizes:
+        y = (narrow[MEAN].values - config.critical_mean) * np.sqrt(size) / config.narrow_std
+        predicted = np.sqrt(config.narrow_std) * size**-0.25 * scaled_order(y)
+        one = (mean.sel({SIZE: size, "span": last}) - predicted) / error.sel({SIZE: size, "span": last})
+        misfits.append(f"{float(np.sqrt((one**2).mean())):.2f}")
+    counts, sizes = (", ".join(map(str, values)) for values in (config.narrow_realizations, config.narrow_sizes))
     return [
-        f"narrow: n = {counts} samples of N = {', '.join(map(str, config.narrow_sizes))}. Collapse: quality S = "
-        f"{result.at_rest.collapse.quality:.2f}. χ/(s√N) at μ_c: {amplitude:.3f} by the fit's amplitude, predicted "
-        f"{chi:.3f}. All intervals are 95 % bootstrap.",
-        f"narrow: until t = {before:g} instead of {last:g}, no ⟨|M|⟩ differs by more than {moved:.2f} standard errors.",
+        f"narrow: n = {counts} samples of N = {sizes}. Collapse: quality S = {result.at_rest.collapse.quality:.2f}. "
+        f"From the predicted curve, in which nothing is fitted, ⟨|M|⟩ differs by {', '.join(misfits)} standard errors "
+        "(root mean square). All intervals are 95 % bootstrap.",
+        f"narrow, Binder crossing: {str(result.at_rest.crossing).splitlines()[-1]}.",
+        f"narrow: until t = {before:g} instead of {last:g}, no ⟨|M|⟩ differs by more than {float(moved.max()):.2f} "
+        "standard errors.",
     ]
 
 
 def _about_wide(result: Result) -> list[str]:
-    return [
-        f"wide, t = {span:g}, {side}: " + str(crossing).splitlines()[-1]
-        for span, found in result.by_wide_span.items()
-        for side, crossing in (("onset", found.onset), ("end", found.end))
+    found = [
+        f"wide, t = {span:g}, {side}: {'; '.join(map(_verdict, crossing.pairs))}{_drift(crossing)}."
+        for span, one in result.by_wide_span.items()
+        for side, crossing in (("onset", one.onset), ("end", one.end))
     ]
+    growth = result.growth
+    at = float(growth.coupling[growth.values.argmax()])
+    return [
+        *found,
+        f"wide, N → ∞: by t = {result.config.wide_spans[0]:g} a small bias has grown {float(growth.max()):.3g}-fold at "
+        f"most, at σ̂ = {at:.3g}, and so have fluctuations of order 1/√N: from N ≈ {closing_size(result):.1g} on, none "
+        "is left of the order (an estimate).",
+    ]
+
+
+def _verdict(pair: Crossing) -> str:
+    """What a pair of sizes shows, in words."""
+    sizes = "N = {}, {}".format(*pair.sizes)
+    if np.isfinite(pair.at.value):
+        return f"{sizes} cross"
+    is_lower, is_higher = -pair.contrast[0] > pair.noise, pair.contrast[1] > pair.noise
+    words = {(True, False): "the larger has the lower U", (False, True): "the larger has the higher U"}
+    return f"{sizes} do not cross, {words.get((is_lower, is_higher), 'and neither is significantly higher')}"
+
+
+def _drift(crossing: BinderCrossing) -> str:
+    return f"; crossings move by {crossing.drift} per unit of log N" if np.isfinite(crossing.drift.value) else ""
 
 
 def ordering_share(result: Result, coupling: float) -> tuple[float, float]:
     """In which share of samples of wide disorder m = 0 is unstable: counted, and to first order Φ((s²/σ̂ − γ̂)√N/s).
 
-    For the largest N of wide disorder.
-
-    Example:
-        >>> ordering_share.__name__
-        'ordering_share'
+    Samples are of the largest N of wide disorder.
     """
     config, size = result.config, result.config.wide_sizes[-1]
     delta = landau.gaussian_disorder(_NUM_SAMPLES, size, std=config.wide_std, seed=config.seed)
@@ -178,8 +207,8 @@ def _about_the_end(result: Result) -> list[str]:
     end = config.wide_std**2 / config.weight_decay if config.weight_decay > 0 else np.inf
     return [
         f"end for t → ∞, by the stability of m = 0 in {_NUM_SAMPLES} samples of N = {size}: order lasts in "
-        f"{shares[0][0]:.0%} at σ̂ = {last:g} (first order: {shares[0][1]:.0%}) and in {shares[1][0]:.0%} however strong "
-        f"the coupling ({shares[1][1]:.0%}); for N → ∞ it ends at σ̂ = s²/γ̂ = {end:.3g}."
+        f"{shares[0][0]:.0%} at σ̂ = {last:g} (first order: {shares[0][1]:.0%}) and in {shares[1][0]:.0%} however "
+        f"strong the coupling ({shares[1][1]:.0%}); for N → ∞ it ends at σ̂ = s²/γ̂ = {end:.3g}."
     ]
 
 
@@ -197,6 +226,7 @@ def as_data(result: Result) -> dict[str, Any]:
         "narrow": _curves(result.narrow, MEAN),
         "wide": _curves(result.wide, "coupling"),
         "growth": result.growth.values.tolist(),
+        "closing_size": closing_size(result),
         "critical_couplings": [
             {"span": span, "num_agents": size, "side": side, **dataclasses.asdict(one)}
             for span, found in result.by_wide_span.items()

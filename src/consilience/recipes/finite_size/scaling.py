@@ -9,8 +9,8 @@ For small M the stationary states of Eq. (4) at D = 1 are m_i = σ̂M/κ_i − (
 
     M² = s N^(−1/2) (y + z)₊,    y = x N^(1/2)/s,
 
-which is finite-size scaling with β/ν̄ = 1/4, γ/ν̄ = 1/2, 1/ν̄ = 1/2: the exponents of mean field. Its scaling functions are
-moments of (y + z)₊.
+which is finite-size scaling with β/ν̄ = 1/4, γ/ν̄ = 1/2, 1/ν̄ = 1/2: the exponents of mean field. Its scaling functions
+are moments of (y + z)₊.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def critical_mean(*, std: float, coupling: float, weight_decay: float) -> float:
         return float((weights / (1 + (weight_decay - mean - std * nodes) / coupling)).sum()) - 1
 
     # Jensen's inequality makes the excess positive at γ̂, and the second order is small against the first.
-    return float(scipy.optimize.brentq(excess, weight_decay - 2 * std**2 / coupling, weight_decay, xtol=1e-14))
+    bracket = weight_decay - 2 * std**2 / coupling, weight_decay
+    return float(scipy.optimize.root_scalar(excess, bracket=bracket, xtol=1e-14).root)
 
 
 def is_unstable(delta: Floats, *, coupling: float, weight_decay: float) -> NDArray[np.bool_]:
@@ -117,7 +118,7 @@ def scaled_cumulant(y: Floats) -> Floats:
 
     Example:
         >>> scaled_cumulant(np.array([-2.0, 0.0, 10.0])).round(3).tolist()
-        [PLACE, -0.047, 0.663]
+        [-25.673, -0.047, 0.663]
     """
     second, fourth = scaled_moments(y)
     return 1 - fourth / (3 * second**2)
