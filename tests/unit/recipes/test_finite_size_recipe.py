@@ -20,10 +20,11 @@ from consilience.recipes import finite_size, get
 from consilience.recipes.finite_size import FiniteSize, Result
 from consilience.recipes.finite_size.protocol import draws
 
+# Populations of equal shapes share their compiled programs.
 TINY = FiniteSize(
     pure_distances=(0.01, 0.1, 1.0), pure_agents=20, pure_realizations=3, narrow_sizes=(20, 80),
     narrow_distances=(-1.0, 0.0, 1.0, 2.0), narrow_realizations=(30, 20), narrow_spans=(500.0, 1000.0),
-    wide_sizes=(20, 60), couplings=(0.0, 1.0, 4.0, 20.0, 100.0), wide_realizations=(30, 20), wide_spans=(10.0, 50.0),
+    wide_sizes=(20, 80), couplings=(0.0, 1.0, 4.0, 20.0, 100.0), wide_realizations=(30, 20), wide_spans=(10.0, 20.0),
     num_bootstrap=20,
 )  # fmt: skip
 
@@ -46,6 +47,20 @@ def test_presets() -> None:
         assert config.coupling >= 10 * config.narrow_std
     with pytest.raises(InvalidSpec, match=r"--dataset mnist: finite-size scaling .* uses no data"):
         finite_size.for_dataset(FiniteSize(), "mnist")
+
+
+def test_the_documented_protocol_is_the_default() -> None:
+    text = (pathlib.Path(__file__).parents[3] / "docs" / "finite-size.md").read_text(encoding="utf-8")
+    config = FiniteSize()
+    for kind, width in (("narrow", config.narrow_std), ("wide", config.wide_std)):
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| {kind} ")]
+        for values in (getattr(config, f"{kind}_sizes"), getattr(config, f"{kind}_realizations")):
+            assert f"| {', '.join(map(str, values))} |" in row
+        assert f", {width:g}²)" in row
+        assert f"σ̂ = {config.coupling:g}" in row or kind == "wide"
+    assert "10 and 1000" in row
+    assert config.wide_spans == (10, 1000)
+    assert config.narrow_spans[-1] == 1e4
 
 
 @pytest.mark.parametrize(

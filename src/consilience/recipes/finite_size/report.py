@@ -86,7 +86,7 @@ def tables(result: Result) -> list[Table]:
             crossings,
         ),
         Table(
-            "wide disorder: σ̂ at which ⟨|M|⟩ rises to, and falls below, half of its maximum",
+            "wide disorder: σ̂ at which ⟨|M|⟩ rises half-way from σ̂ = 0 to its maximum, and falls back again",
             ["t", "N", "n", "onset", "95 %", "end", "95 %", "maximum"],
             wide,
         ),

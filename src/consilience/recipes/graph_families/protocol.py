@@ -139,8 +139,8 @@ class GraphFamilies:
             raise InvalidSpec(f"families={self.families!r}: fewer than three families cannot be ranked. Add others.")
         if min(self.depths, default=0) < 1:
             raise InvalidSpec(
-                f"depths={self.depths!r}: at D = 0 ⟨m⟩ does not depend on the coupling, whatever the graph as long as "
-                "all are pulled equally, and there is no transition. Write depths=(1, 2)."
+                f"depths={self.depths!r}: at D = 0 there is no transition; on undirected graphs ⟨m⟩ does not depend on "
+                "the coupling at all. Write depths=(1, 2)."
             )
         if self.side % 2 or self.side < 6:
             raise InvalidSpec(

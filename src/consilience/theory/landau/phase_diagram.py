@@ -47,7 +47,8 @@ def phase_diagram(
     """Order parameter and loss for all combinations of some control parameters, averaged over time.
 
     Disorder and initial conditions are those of paper 001 (Appendix B), drawn from `seed`; all points of the diagram
-    share them (common random numbers).
+    share them (common random numbers), and a small N has the first agents of a larger one. For statistics that take
+    sizes to be independent, as those of finite-size scaling do, call it with another seed for each N.
 
     Args:
         over: name → values, of any of "coupling" (σ̂), "weight_decay" (γ̂), "disorder_std" and "disorder_mean" (of the
@@ -111,9 +112,10 @@ def phase_diagram(
     constant = {name: value for name, value in fixed.items() if name not in grid and value is not None}
     if graph is not None:
         constant["graph"] = graph.name
-    return _assembled(points, grid, swept, protocols, isinstance(protocol, str)).assign_attrs(
-        **constant, protocol=protocol if isinstance(protocol, str) else list(protocol), num_realizations=num_realizations,
-        offset=offset, span=span, seed=seed, rtol=rtol, atol=atol,
+    assembled = _assembled(points, grid, swept, protocols, isinstance(protocol, str))
+    return assembled.assign_attrs(
+        **constant, protocol=protocol if isinstance(protocol, str) else list(protocol), seed=seed, offset=offset,
+        num_realizations=num_realizations, span=span, rtol=rtol, atol=atol,
     )  # fmt: skip
 
 

@@ -166,7 +166,8 @@ def sweep(
     dataset = _labelled({name: np.stack([found[k][name] for k in range(len(sigma))]) for name in found[0]}, sigma)
     return dataset.assign_attrs(
         depth=depth, protocol=protocol, weight_decay=float(weight_decay),
-        graph="complete" if graph is None else graph.name, span=float(span), average_after=float(average_after), rtol=rtol, atol=atol,
+        graph="complete" if graph is None else graph.name, span=float(span), average_after=float(average_after),
+        rtol=rtol, atol=atol,
     )  # fmt: skip
 
 

@@ -116,7 +116,9 @@ def _top_of_rank_one(slope: Array, coupling: Array) -> np.ndarray:
 def _top_on_graph(system: System, slope: Array, coupling: float) -> float:
     """λ_max of diag(u) − (σ̂/N) L_Q for u = `slope`, shape (agents,)."""
     num_agents, is_directed = system.num_agents, system.graph is not None and system.graph.directed
-    if coupling == 0 or not system.adjacency.any():
+    # As the rows of J sum to u_i, λ_max ≤ max u; it is that if all u_i are equal, or without coupling.
+    largest = np.abs(slope).max() + coupling / num_agents * system.adjacency.sum(-1).max()
+    if np.ptp(slope) <= _TOLERANCE * largest or coupling == 0 or not system.adjacency.any():
         return float(slope.max())
     if num_agents >= _DENSE_BELOW:
         with contextlib.suppress(scipy.sparse.linalg.ArpackNoConvergence):
@@ -127,6 +129,7 @@ def _top_on_graph(system: System, slope: Array, coupling: float) -> float:
 
 
 def _top_of_sparse(system: System, slope: Array, coupling: float, *, is_directed: bool) -> float:
+    """The same by ARPACK, which raises ArpackNoConvergence where eigenvalues cluster (on large directed cycles, say)."""
     num_agents = system.num_agents
     weights = coupling / num_agents * scipy.sparse.csr_array(system.adjacency)
     diagonal = slope - weights.sum(axis=1)
@@ -136,7 +139,8 @@ def _top_of_sparse(system: System, slope: Array, coupling: float, *, is_directed
     matrix = weights + scipy.sparse.diags_array(diagonal + shift)
     # The wanted eigenvector is positive, so that a positive start is never orthogonal to it. That of equal agents is
     # constant: the ripple keeps the start from being an eigenvector, where Krylov spaces end at once.
-    options: dict[str, Any] = {"v0": 1 + 0.1 * np.sin(np.arange(num_agents)), "ncv": 40, "tol": _TOLERANCE}
+    start = 1 + 0.1 * np.sin(np.arange(num_agents))
+    options: dict[str, Any] = {"v0": start, "ncv": 40, "maxiter": 200, "tol": _TOLERANCE}
     if is_directed:
         values = scipy.sparse.linalg.eigs(matrix, k=1, which="LR", return_eigenvectors=False, **options)
     else:
