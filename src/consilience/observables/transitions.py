@@ -232,5 +232,6 @@ def _located(
             for _ in range(num_bootstrap)
         ]
         # A draw that never crosses counts as infinite; quantiles that are draws themselves do not mix it with others.
-        interval = tuple(np.quantile(np.nan_to_num(draws, nan=np.inf, posinf=np.inf), [0.025, 0.975], method="inverted_cdf"))
+        reached = np.nan_to_num(draws, nan=np.inf, posinf=np.inf)
+        interval = tuple(np.quantile(reached, [0.025, 0.975], method="inverted_cdf"))
     return CriticalCoupling(value, bracket, interval, threshold, count)
