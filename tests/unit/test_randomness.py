@@ -32,7 +32,7 @@ def test_keys_do_not_depend_on_the_precision_flag():
 
 def test_purposes_keep_their_numbers():
     # They are part of the identity of stored results.
-    assert [purpose.value for purpose in Purpose] == list(range(9))
+    assert [purpose.value for purpose in Purpose] == list(range(11))
 
 
 def test_host_generators_are_reproducible():

@@ -77,8 +77,9 @@ class CriticalCoupling:
         if np.isinf(self.value):
             return f"beyond σ = {self.bracket[0]:.3g}"
         text = f"{self.value:.3g} (grid {self.bracket[0]:.3g} – {self.bracket[1]:.3g}"
-        if np.isfinite(self.interval).all():
-            text += f"; 95 % {self.interval[0]:.3g} – {self.interval[1]:.3g}, n = {self.num_realizations}"
+        if not np.isnan(self.interval).any():
+            low, high = ("∞" if np.isinf(end) else f"{end:.3g}" for end in self.interval)
+            text += f"; 95 % {low} – {high}, n = {self.num_realizations}"
         return text + ")"
 
 

@@ -189,8 +189,8 @@ def test_p_values_are_uniform_where_there_is_nothing() -> None:
 def test_the_interval_covers_the_correlation_of_the_population() -> None:
     """Pairs of Gaussians of correlation .6, whose Spearman's ρ is (6/π) asin(.6/2) = .58; 30 things, 100 experiments.
 
-    Null: the interval covers it in 95 %. The standard error of the share is √(.95 · .05/100) = 0.022, of which three are
-    allowed; a bootstrap of 30 things errs by less (194 of 200 were covered).
+    Null: the interval covers it in 95 %. The standard error of the share is √(.95 · .05/100) = 0.022, and three are
+    allowed; a bootstrap of 30 things errs by less (193 of 200 were covered).
     """
     truth, covered = 6 / np.pi * np.arcsin(0.3), 0
     for seed in range(100):

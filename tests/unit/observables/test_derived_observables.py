@@ -11,6 +11,8 @@ from consilience.observables import (
     critical_coupling,
     cumulative_cross_accuracy,
     effective_rank,
+    final_coupling,
+    halfway,
     r_squared,
     rank_one,
     susceptibility,
@@ -146,3 +148,79 @@ def test_critical_coupling_refuses_what_it_cannot_read():
         critical_coupling(curve([0.1, 0.1, 0.3, 0.9]).expand_dims("agent"), threshold=0.2)
     with pytest.raises(InvalidSpec, match="increase"):
         critical_coupling(curve([0.1, 0.1, 0.3, 0.9]).isel(coupling=[1, 0, 2, 3]), threshold=0.2)
+
+
+def test_final_coupling_is_the_last_crossing():
+    # Above, below and above again: the phase ends where the curve falls for good.
+    found = final_coupling(curve([0.1, 0.9, 0.1, 0.1]), threshold=0.3)
+    assert found.value == pytest.approx(10**0.75)  # 0.3 lies three quarters of the way from 0.9 to 0.1
+    assert found.bracket == (1.0, 10.0)
+    couplings = [0.0, 1.0, 10.0, 100.0, 1000.0]
+    twice = xr.DataArray([0.9, 0.1, 0.9, 0.5, 0.1], dims="coupling", coords={"coupling": couplings})
+    assert final_coupling(twice, threshold=0.3).value == pytest.approx(10**2.5)
+    assert critical_coupling(twice, threshold=0.3).value == 0
+
+
+def test_a_phase_that_ends_before_the_first_coupling_above_zero():
+    assert final_coupling(curve([0.9, 0.1, 0.1, 0.1]), threshold=0.3).value == pytest.approx(0.75)  # linear from 0
+
+
+def test_final_coupling_that_is_never_or_always_exceeded():
+    never = final_coupling(curve([0.1, 0.1, 0.1, 0.1]), threshold=0.2)
+    assert np.isnan(never.value)
+    assert never.bracket == (100.0, np.inf)
+    assert str(never) == "not reached below σ = 100"
+    always = final_coupling(curve([0.1, 0.3, 0.3, 0.3]), threshold=0.2)
+    assert np.isinf(always.value)
+    assert str(always) == "beyond σ = 100"
+
+
+def test_final_coupling_has_an_interval_over_realizations():
+    random = np.random.default_rng(1)
+    # The mirror image of the test of the first crossing: realization k falls through 0.5 at 10^(c_k), c_k ~ N(1, 0.1).
+    couplings = np.geomspace(0.1, 1000, 81)
+    centres = 1 + 0.1 * random.normal(size=20)
+    values = 1 / (1 + np.exp(8 * (np.log10(couplings)[:, None] - centres)))
+    quantity = xr.DataArray(values, dims=("coupling", "seed"), coords={"coupling": couplings})
+    found, mirrored = final_coupling(quantity, threshold=0.5), critical_coupling(1 - quantity, threshold=0.5)
+    assert found.value == pytest.approx(mirrored.value, rel=1e-9)  # the same interpolation, in doubles
+    assert found.interval == pytest.approx(mirrored.interval, rel=1e-9)
+    assert found.interval[0] < found.value < found.interval[1]
+    assert found.num_realizations == 20
+    # Half of the realizations never fall: so do half of the means over resampled ones, or nearly.
+    some = final_coupling(curve([0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]), threshold=0.4)
+    assert np.isinf(some.value)
+    assert some.interval[0] < 100
+    assert np.isinf(some.interval[1])
+
+
+def test_strings_say_what_is_known():
+    assert str(critical_coupling(curve([0.1, 0.1, 0.3, 0.9]), threshold=0.2)) == "3.16 (grid 1 – 10)"
+    both = critical_coupling(curve([0.1, 0.1, 0.3, 0.9], [0.1, 0.1, 0.3, 0.9]), threshold=0.2)
+    assert str(both) == "3.16 (grid 1 – 10; 95 % 3.16 – 3.16, n = 2)"
+    # One of two never crosses: the interval has no upper end.
+    half = critical_coupling(curve([0.1, 0.1, 0.9, 0.9], [0.1] * 4), threshold=0.2)
+    assert half.interval == (pytest.approx(10**0.125), np.inf)
+    assert str(half) == "1.78 (grid 1 – 10; 95 % 1.33 – ∞, n = 2)"
+
+
+def test_halfway_between_the_first_and_the_largest_mean():
+    assert halfway(curve([0.1, 0.9, 0.7, 0.2])) == pytest.approx(0.5)
+    assert halfway(curve([0.1, 0.9, 0.7, 0.2], [0.3, 0.3, 0.3, 0.2])) == pytest.approx(0.4)  # of means .2 and .6
+    assert halfway(curve([0.1, 0.9, 0.7, 0.2]), share=0.25) == pytest.approx(0.3)
+    assert halfway(curve([0.9, 0.2, 0.1, 0.1])) == 0.9  # nothing rises above the first
+    assert halfway(curve([-3.0, -2.0, -1.0, -5.0])) == -2
+    assert halfway(curve([0.1, 0.9, 0.7, 0.2], [np.nan] * 4)) == pytest.approx(0.5)
+    renamed = curve([0.1, 0.9, 0.7, 0.2]).rename(coupling="width", seed="draw")
+    assert halfway(renamed, coupling="width", over="draw") == pytest.approx(0.5)
+    # As a threshold it does not depend on scale and offset.
+    quantity = curve([0.1, 0.2, 0.7, 0.9])
+    first, second = (critical_coupling(q, threshold=halfway(q)).value for q in (quantity, 5 - 3 * (1 - quantity)))
+    assert first == pytest.approx(second, rel=1e-12)
+
+
+def test_final_coupling_refuses_what_it_cannot_read():
+    with pytest.raises(InvalidSpec, match="Average over agents and select a depth first"):
+        final_coupling(curve([0.1, 0.1, 0.3, 0.9]).expand_dims("agent"), threshold=0.2)
+    with pytest.raises(InvalidSpec, match="increase"):
+        final_coupling(curve([0.1, 0.1, 0.3, 0.9]).isel(coupling=[1, 0, 2, 3]), threshold=0.2)

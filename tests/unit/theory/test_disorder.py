@@ -90,7 +90,7 @@ class TestDefinition:
     def test_variants_are_all_combinations(self):
         assert len(DEFINITIONS) == len(set(DEFINITIONS.values())) == 2 * 3 * 3
         assert all(name == definition.name for name, definition in DEFINITIONS.items())
-        assert DEFINITIONS["global/0.1/top"] == DisorderDefinition()
+        assert DEFINITIONS["global/0.1/all"] == DisorderDefinition()
         with pytest.raises(TypeError):
             DEFINITIONS["mine"] = DisorderDefinition()  # pyright: ignore[reportIndexIssue]
 
@@ -134,7 +134,7 @@ class TestClosedForms:
         task = task_of(x, y)
         shards = from_indices(task, [range(4), range(4, 8)])
         for ridge in (0.01, 1.0):  # a ridge only rescales white inputs, and the scale is fixed
-            top = measure_disorder(task, shards, DisorderDefinition(ridge=ridge), num_groups=2)
+            top = measure_disorder(task, shards, DisorderDefinition(ridge=ridge, projection="top"), num_groups=2)
             np.testing.assert_allclose(top.delta, [5.0, 3.0], rtol=1e-12)  # (A_i)_11 c_i², in doubles
             np.testing.assert_allclose(top.second_moment, [0.5, 1.5], rtol=1e-12)
             assert top.attrs["share"] == pytest.approx(16 / 25)

@@ -23,8 +23,8 @@ from consilience.theory.landau.pieces import Pieces
 _NARROWEST = 1e-13
 """Width, relative to the range of c, at which an interval is no longer halved: zeros closer than that are one."""
 _MOST_UNDECIDED = 2**20
-"""Intervals times agents beyond which none is halved any more. Some ten thousand are usual; only where drifts cancel to
-many digits over a whole range (δ of zero mean without weight decay, say) are there more than double precision resolves."""
+"""Intervals times agents beyond which none is halved any more. Some ten thousand are usual; there are more only where
+drifts cancel to many digits over a whole range (δ of zero mean without weight decay, say): more than doubles resolve."""
 _SAME = 1e-7
 """Distance, relative to the largest |m|, of states that are one: near a fold m is known to the root of rounding."""
 _NEAR = 1e-9

@@ -48,7 +48,8 @@ _LINEAR_TOLERANCE = 1e-10
 """Residual of a linear system, relative to its right-hand side: each step gains that many digits at most."""
 _MAX_ITERATIONS, _RESTART = 400, 40
 _MAX_FAILURES = 5
-"""Of the iterative solver, after which it is not tried again. A system that is no M-matrix may be the reason for some."""
+"""Of the iterative solver, after which it is not tried again. One or the other may be due to a system that is no
+M-matrix."""
 
 Solve = Callable[[Array], Array]
 

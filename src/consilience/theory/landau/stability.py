@@ -129,7 +129,7 @@ def _top_on_graph(system: System, slope: Array, coupling: float) -> float:
 
 
 def _top_of_sparse(system: System, slope: Array, coupling: float, *, is_directed: bool) -> float:
-    """The same by ARPACK, which raises ArpackNoConvergence where eigenvalues cluster (on large directed cycles, say)."""
+    """The same by ARPACK, which raises ArpackNoConvergence where eigenvalues cluster, as on large directed cycles."""
     num_agents = system.num_agents
     weights = coupling / num_agents * scipy.sparse.csr_array(system.adjacency)
     diagonal = slope - weights.sum(axis=1)
