@@ -37,6 +37,18 @@ FIGURE = [
     "--set", "average_after=40", "--set", "num_realizations=2", "--set", "adiabatic=[]", "--set", "num_train=200",
     "--set", "num_test=60", "--set", "batch_size=8", "--set", "observe_every=20",
 ]  # fmt: skip
+FIGURE_2 = [
+    "--quick", "--set", "couplings=[0, 0.5, 3, 30]", "--set", "num_agents=10", "--set", "num_realizations=3",
+    "--set", "adiabatic=[2]", "--set", "spans=[10]", "--set", "wait_depths=[1]", "--set", "offsets=[0]",
+]  # fmt: skip
+COMPARE = [
+    "--quick", "--set", "depths=[1]", "--set", "couplings=[0, 3.2, 30, 300]", "--set", "num_rounds=60",
+    "--set", "average_after=40", "--set", "num_realizations=2", "--set", "num_starts=2",
+]  # fmt: skip
+PREDICT = [
+    "predict", "transition", "--set", "num_realizations=2", "--set", "num_groups=2", "--set", "num_rounds=500",
+    "--set", "couplings=[0, 1, 10, 100]",
+]  # fmt: skip
 
 
 @dataclasses.dataclass

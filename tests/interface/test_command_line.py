@@ -31,6 +31,7 @@ from consilience.cli.application import app
 from consilience.errors import DataError, InvalidSpec, UnknownName
 
 COMMANDS = [command.name or str(command.callback.__name__) for command in app.registered_commands if command.callback]
+GROUPS = [str(group.name) for group in app.registered_groups]
 EXECUTABLE = [sys.executable, "-m", "consilience.cli.main"]
 
 
@@ -38,15 +39,16 @@ EXECUTABLE = [sys.executable, "-m", "consilience.cli.main"]
 
 
 def test_all_commands_are_known() -> None:
-    assert set(COMMANDS) >= {"reproduce", "run", "sweep", "list", "show", "plot", "explain", "data", "check"}
+    assert set(COMMANDS) >= {"reproduce", "run", "sweep", "compare", "list", "show", "plot", "explain", "data", "check"}
+    assert GROUPS == ["predict"]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS, "predict transition"])
 def test_every_command_has_help(command: Command, name: str) -> None:
-    done = command(name, "--help")
+    done = command(*name.split(), "--help")
     assert done.code == 0
     assert f"Usage: consilience {name}" in done.out
-    assert command(name, "-h").out == done.out
+    assert command(*name.split(), "-h").out == done.out
     summary = done.out.split("\n\n")[0].splitlines()
     assert len(" ".join(summary)) > 30
 
@@ -54,7 +56,7 @@ def test_every_command_has_help(command: Command, name: str) -> None:
 def test_help_lists_the_commands(command: Command) -> None:
     done = command("--help")
     assert done.code == 0
-    assert all(f" {name} " in done.out for name in COMMANDS)
+    assert all(f" {name} " in done.out for name in [*COMMANDS, *GROUPS])
     assert command().out.rstrip() == done.out.rstrip()
 
 
@@ -78,6 +80,15 @@ def test_the_executable(private: Path) -> None:
         (["reproduce", "figure3"], "figure-3"),
         (["reproduce", "figure-3", "--dataset", "mnits"], "mnist"),
         (["reproduce", "figure-3", "--set", "num_round=3"], "num_rounds"),
+        (["reproduce", "figure-2", "--set", "depth=[1]"], "depths"),
+        (["compare", "--dataset", "mnits"], "mnist"),
+        (["compare", "--set", "num_start=3"], "num_starts"),
+        (["predict", "transition", "--dataset", "mnits"], "mnist"),
+        (["predict", "transition", "--graph", "cicle"], "cycle"),
+        (["predict", "transition", "--partition", "dirichle"], "dirichlet"),
+        (["predict", "transition", "--set", "num_realization=3"], "num_realizations"),
+        (["predict", "transition", "--set", "grph.degree=3"], "graph"),
+        (["predict", "transition", "--graph", "random_regular", "--set", "graph.degre=3"], "degree"),
         (["list", "algorithm"], "algorithms"),
         (["explain", "dgdd"], "dgd"),
         (["check", "isolate"], "isolated"),
@@ -98,6 +109,9 @@ def test_unknown_commands_get_the_nearest(command: Command) -> None:
     done = command("lst")
     assert done.code == 2
     assert "Did you mean 'list'" in done.err
+    done = command("predict", "transitions")
+    assert done.code == 2
+    assert "Did you mean 'transition'" in done.err
 
 
 @pytest.mark.parametrize(
@@ -116,6 +130,20 @@ def test_unknown_commands_get_the_nearest(command: Command) -> None:
         (["reproduce", "figure-3", "--quick", "--set", "couplings=3"], ["couplings=3: these are several"]),
         (["reproduce", "figure-3", "--quick", "--set", "couplings=[3, 1]"], ["in increasing order"]),
         (["reproduce", "figure-3", "--quick", "--set", "num_rounds=60"], ["average_after=2000 leaves no round"]),
+        (["reproduce", "figure-2", "--dataset", "mnist"], ["uses no data", "`consilience predict transition --data"]),
+        (["reproduce", "figure-2", "--set", "depths=1"], ["depths=1: these are several. Write depths=(0, 1, 2)"]),
+        (["reproduce", "figure-2", "--set", "depths=[]"], ["depths=(): these are values like 0"]),
+        (["reproduce", "figure-2", "--set", "depths=[1.5]"], ["depths=(1.5,): these are values like 0"]),
+        (["reproduce", "figure-2", "--set", "spans=[10, 10]"], ["each of them once"]),
+        (["reproduce", "figure-2", "--set", 'couplings=["a"]'], ["these are values like 0.0"]),
+        (["reproduce", "figure-2", "--set", "couplings=[3, 1]"], ["a sweep needs a list of increasing σ̂"]),
+        (["reproduce", "figure-2", "--set", "plane_couplings=[1]"], ["panels c, d and e show one coupling each"]),
+        (["compare", "--quick", "--dataset", "digits"], ["--quick compares on digits alone", "Leave one of them out"]),
+        (["compare", "--dataset", "digits", "--dataset", "digits"], ["each of them once"]),
+        (["compare", "--quick", "--set", "depths=[]"], ["depths=(): these are values like 0"]),
+        (["compare", "--quick", "--set", "couplings=[0, 3]"], ["needs two couplings above 0"]),
+        (["compare", "--quick", "--set", "num_agents=2"], ["an order of learning needs three agents"]),
+        (["compare", "--quick", "--set", "num_starts=0"], ["num_starts=0"]),
         (["data", "--data-dir", "nowhere"], ["data_dir='nowhere' is not a directory"]),
         (["show"], ["is empty. Run something first"]),
         (["plot", "abc"], ["is empty. Run something first"]),
@@ -127,6 +155,46 @@ def test_mistakes_are_one_paragraph(
     command: Command, no_computing: None, arguments: list[str], parts: list[str]
 ) -> None:
     assert_one_paragraph(command(*arguments), *parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--depth", "-1"], ["depth=-1: the depth D counts hidden layers"]),
+        (["--", "-1"], ["depth=-1: the depth D counts hidden layers"]),
+        (["--agents", "0"], ["num_agents=0"]),
+        (["--graph", "missing.csv", "--set", "graph.directed=false"], ["missing.csv"]),
+        (["--graph", "edges.csv"], ["[graph]: missing a required argument: 'directed'"]),
+        (["--graph", "edges.csv", "--set", "graph.directed=false"], ["has 3 agents, but", "Use a graph of 10 agents"]),
+        (["--set", "graph=cycle"], ["'graph' is not an argument of a prediction. Known: "]),
+        (["--set", "depths=[1]"], ["'depths' is not an argument of a prediction. Known: "]),
+        (["--set", "definitions=3"], ["'definitions' is not an argument of a prediction. Known: "]),
+        (["--set", "run.num_rounds=3"], ["'run' is not a table of a prediction. Known: task, partition, graph"]),
+        (["--set", "couplings=[-1, 1]"], ["couplings holds -1.0 at [0]"]),
+        (["--set", "couplings=[3, 1]"], ["couplings=[3, 1]: a transition lies between the first coupling and others"]),
+        (["--set", "couplings=many"], ["couplings='many'", "Write a number or an array of numbers"]),
+        (["--set", "num_rounds=0"], ["num_rounds=0: the theory runs as long as the experiment"]),
+        (["--set", "learning_rate=fast"], ["learning_rate='fast': this has to be a positive number"]),
+        (["--set", "partition.alpha=0.5"], ["The partition 'by_class' was given alpha"]),
+        (["--partition", "dirichlet"], ["alpha"]),
+        (["--set", "task.num_train=100000"], ["num_train=100000: this task has 1437 such samples"]),
+        (["--set", "num_realizations"], ["'num_realizations' sets nothing; write path=value"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_mistakes_in_a_prediction(command: Command, arguments: list[str], parts: list[str]) -> None:
+    Path("edges.csv").write_text("source,target\n0,1\n1,2\n2,0\n")
+    few = ["--set", "num_groups=2"] if "num_groups" not in str(arguments) else []
+    assert_one_paragraph(command("predict", "transition", *few, *arguments), *parts)
+
+
+@pytest.mark.parametrize("arguments", [["--depth", "one"], ["deep"], ["--agents", "many"]], ids=" ".join)
+def test_numbers_are_numbers(command: Command, arguments: list[str]) -> None:
+    done = command("predict", "transition", *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert "Invalid value for" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_mistakes_in_a_spec(command: Command, spec: Path, no_computing: None) -> None:

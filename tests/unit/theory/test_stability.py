@@ -33,7 +33,7 @@ def random_state(seed, n):
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("coupling", [0.0, 0.3, 30.0, 3000.0])
 def test_complete_graph_against_dense_eigenvalues(depth, coupling):
-    for n in (1, 2, 5, 40):
+    for n in (1, 2, 20):
         m, delta, second = random_state(n, n)
         options = {"depth": depth, "coupling": coupling, "weight_decay": 0.1, "second_moment": second}
         found = top_eigenvalue(m, delta, **options)
@@ -154,12 +154,6 @@ def test_two_opposite_clusters_lose_stability_at_two_thirds():
         assert np.abs(drift(m, np.full(6, delta), **options)).max() < 1e-14  # rounding
         found = top_eigenvalue(m, np.full(6, delta), **options)
         assert found == pytest.approx(3 * coupling - 2 * (delta - decay), abs=1e-13)  # rounding
-        # And on the graph of two agents, where agents of the other kind are the only neighbours, σ̂ counts half.
-    pair = graphs.complete(2)
-    m = np.array([-1.0, 1.0]) * np.sqrt(delta - decay - critical)
-    assert top_eigenvalue(m, [delta] * 2, depth=1, coupling=critical, weight_decay=decay, graph=pair) == pytest.approx(
-        0.0, abs=1e-13
-    )
 
 
 # ---- the regularisation threshold --------------------------------------------------------------------------------
@@ -210,7 +204,7 @@ def test_refusals():
         regularisation_threshold(1.0, -1)
     with pytest.raises(InvalidSpec, match="delta holds nan"):
         regularisation_threshold([1.0, np.nan], 2)
-    with pytest.raises(InvalidSpec, match="depth=1.5"):
+    with pytest.raises(InvalidSpec, match=r"depth=1\.5"):
         top_eigenvalue([0.0], [1.0], depth=1.5, coupling=1.0)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidSpec, match="coupling holds -1"):
         top_eigenvalue([0.0], [1.0], depth=1, coupling=-1.0)

@@ -27,6 +27,7 @@ from consilience.experiments import (
     predict_transition,
     rank_agreement,
 )
+from consilience.graphs.arguments import whole_number
 from consilience.observables import CriticalCoupling, critical_coupling, halfway
 from consilience.recipes import figure_3
 from consilience.recipes.recipe import Execute, several
@@ -74,10 +75,8 @@ class Comparison:
                 f"couplings={self.couplings!r}: the order of learning needs two couplings above 0 at least. Write "
                 "couplings=(0.0, 3.2, 30.0, 300.0), say."
             )
-        if self.num_agents < 3:
-            raise InvalidSpec(
-                f"num_agents={self.num_agents}: an order of learning needs three agents at least. Write num_agents=10."
-            )
+        whole_number("num_agents", self.num_agents, at_least=3, reason="an order of learning needs three agents.")
+        whole_number("num_starts", self.num_starts, at_least=1, reason="each is an initial condition of the theory.")
 
     def simulations(self, dataset: str) -> figure_3.Figure3:
         """Figure 3's protocol on one of the data sets, quenches of fully-connected networks only."""
@@ -190,8 +189,13 @@ def run(config: Comparison, execute: Execute, *, data_dir: str | None = None) ->
 
 
 def measured_earliness(dataset: xr.Dataset) -> np.ndarray:
-    """How early each agent's data become known to the others, shape (seeds, agents)."""
-    return earliness(known_by_others(dataset.cross_accuracy)).transpose("seed", "agent").values
+    """How early each agent's data become known to the others, shape (seeds, agents); what diverged is left out.
+
+    NaN if all seeds diverged somewhere.
+    """
+    values = earliness(known_by_others(dataset.cross_accuracy)).transpose("seed", "agent").values
+    finite = values[np.isfinite(values).all(axis=1)]
+    return finite if len(finite) else values
 
 
 def _predict(config: Comparison, task: tasks.Task, shards: tasks.Shards) -> TransitionPrediction:
