@@ -233,7 +233,9 @@ def test_sparse_solvers_follow_the_flow(graph):
     options = {"depth": 1, "coupling": 108.0}
     found = equilibrium(delta, initial=start, graph=graph, **options)
     flow = Flow(delta, adjacency=graph.adjacency, **options)
-    run = scipy.integrate.solve_ivp(lambda _, m: flow(m), (0, 1000), start, method="LSODA", rtol=1e-8, atol=1e-11)
+    run = scipy.integrate.solve_ivp(
+        lambda _, m: flow(m), (0, 500), start, "LSODA", jac=lambda _, m: flow.jacobian(m), rtol=1e-8, atol=1e-11
+    )
     np.testing.assert_allclose(found["m"], run.y[:, -1], rtol=0, atol=1e-5)  # 1e-8, over rates down to some 1e-3
     assert bool(found["stable"])
     assert top_eigenvalue(found["m"].values, delta, graph=graph, **options) < 0

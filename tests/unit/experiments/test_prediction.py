@@ -13,8 +13,10 @@ from consilience.experiments.prediction import COUPLINGS, default_definitions
 from consilience.tasks import Shards, Task
 from consilience.theory import landau
 
-TEACHERS = np.array([1.5, -0.5, 0.8, 2.0])
+DELTA = np.array([1.5, -0.5, 0.8, 2.0])
 """Of both signs, so that a lost sign is seen."""
+MOMENTS = np.array([0.5, 1.5, 0.8, 1.2])
+"""⟨x²⟩ of each agent; their mean is 1."""
 SIGMA = [0.0, 0.5, 4.0, 40.0]
 OPTIONS: dict[str, Any] = {
     "couplings": SIGMA, "num_realizations": 8, "learning_rate": 0.01, "num_rounds": 500, "num_groups": 3, "seed": 5,
@@ -29,9 +31,10 @@ def predict(parts: tuple[Task, Shards], **changes: Any) -> TransitionPrediction:
 
 
 def exact_task() -> tuple[Task, Shards]:
-    """Inputs ±1 and a linear teacher for each agent: δ_i is the teacher's slope, and s_i = 1."""
-    x = np.tile([1.0, -1.0], (len(TEACHERS), 3))
-    task = cs.tasks.from_arrays(x.ravel(), (TEACHERS[:, None] * x).ravel(), [1.0], [1.0], name="exact")
+    """Inputs ±√s_i and a linear teacher of slope δ_i/s_i for each agent: ⟨xx⟩ is 1, ⟨xy⟩_i = δ_i, and ⟨xx⟩_i = s_i."""
+    x = np.sqrt(MOMENTS)[:, None] * np.tile([1.0, -1.0], (4, 3))
+    y = (DELTA / MOMENTS)[:, None] * x
+    task = cs.tasks.from_arrays(x.ravel(), y.ravel(), [1.0], [1.0], name="exact")
     return task, cs.tasks.from_indices(task, np.arange(x.size).reshape(x.shape))
 
 
@@ -151,8 +154,8 @@ def exact() -> TransitionPrediction:
 def test_the_disorder_is_that_of_the_task(exact: TransitionPrediction) -> None:
     order = exact.class_order()
     assert order.agent.values.tolist() == [3, 0, 2, 1]
-    np.testing.assert_allclose(order.delta, np.sort(TEACHERS)[::-1], rtol=1e-12)  # means of six doubles
-    np.testing.assert_allclose(order.second_moment, 1, rtol=1e-12)
+    np.testing.assert_allclose(order.delta, np.sort(DELTA)[::-1], rtol=1e-12)  # means of six doubles
+    np.testing.assert_allclose(order.second_moment, MOMENTS[[3, 0, 2, 1]], rtol=1e-12)
     assert order.earliest.values.tolist() == order.latest.values.tolist() == [1, 2, 3, 4]
     assert exact.disorder.attrs["task"] == "exact"
     assert exact.graph_name == "complete(4)"
@@ -165,8 +168,8 @@ def test_the_disorder_is_that_of_the_task(exact: TransitionPrediction) -> None:
 def by_hand(depth: int, graph: cs.graphs.Graph | None = None, *, half: float = 0.5, span: float = 10.0) -> xr.Dataset:
     """The theory for the same population by the stated rules: σ̂ = σ/2, and t = 2η · rounds = 10."""
     return landau.sweep(
-        TEACHERS, landau.uniform_start(8, 4, offset=0.05, seed=5), depth=depth, couplings=half * np.array(SIGMA),
-        weight_decay=1e-3, graph=graph, span=span, average_after=span / 2,
+        DELTA, landau.uniform_start(8, 4, offset=0.05, seed=5), depth=depth, couplings=half * np.array(SIGMA),
+        weight_decay=1e-3, second_moment=MOMENTS, graph=graph, span=span, average_after=span / 2,
     )  # fmt: skip
 
 
@@ -177,7 +180,7 @@ def test_the_theory_is_solved_for_half_the_coupling_and_the_time_of_the_experime
     curves = exact.curves.sel(case="only", depth=depth)
     expected = by_hand(depth)
     np.testing.assert_allclose(curves.order, abs(expected.magnetization), atol=INTEGRATION)
-    matrix = landau.cross_loss(expected.order_parameter.values, TEACHERS, depth)
+    matrix = landau.cross_loss(expected.order_parameter.values, DELTA, depth, second_moment=MOMENTS)
     others = matrix[..., ~np.eye(4, dtype=bool)]
     np.testing.assert_allclose(curves.gain, -others.mean(axis=-1), atol=10 * INTEGRATION)  # m² (m² δ at D = 1) of m ≈ 1
     by_class = np.array([-np.delete(matrix[..., j], j, axis=-1).mean(axis=(1, 2)) for j in range(4)]).T

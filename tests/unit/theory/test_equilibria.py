@@ -7,6 +7,7 @@ import pytest
 
 from consilience import graphs
 from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
+from consilience.theory.landau import closure, relaxation
 from consilience.theory.landau.dynamics import drift
 from consilience.theory.landau.equilibria import MOST_AGENTS, branches, equilibria, equilibrium
 from consilience.theory.landau.stability import regularisation_threshold
@@ -192,6 +193,26 @@ def test_branches_are_counted_between_turning_points():
     assert found.tolist() == [0, 1, 1, 2, 2, 3, 3, 4]
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4, 5])
+def test_pieces_appear_where_the_slope_first_vanishes(depth):
+    """D δ x^(D−1) − (2D+1) x^(2D) is largest where 2(2D+1) x^(D+1) = (D−1) δ."""
+    delta = 1.7
+    x = np.linspace(0, 2, 2_000_001)
+    slope = depth * delta * x ** (depth - 1) - (2 * depth + 1) * x ** (2 * depth)
+    lowest, critical = x[slope.argmax()], slope.max()
+    assert 2 * (2 * depth + 1) * lowest ** (depth + 1) == pytest.approx(
+        (depth - 1) * delta, rel=1e-5
+    )  # the grid's step
+    options = {"depth": depth, "coupling": 0.0}
+    # The falling piece is as wide as the root of the distance to where it appears: 1e-3.
+    m = lowest + np.array([-0.1, 0.0, 0.1])
+    first = 0 if depth % 2 == 0 else 2  # at odd depths there are as many on the other side
+    below = branches(m, [delta] * 3, weight_decay=critical * (1 - 1e-6), **options)
+    above = branches(m, [delta] * 3, weight_decay=critical * (1 + 1e-6), **options)
+    assert below.tolist() == [first, first + 1, first + 2]
+    assert above.tolist() == [0, 0, 0]
+
+
 def test_branches_of_a_batch_and_on_graphs():
     delta, m = random_delta(2, 6), np.random.default_rng(3).normal(size=(4, 6))
     couplings = np.array([0.0, 0.2, 1.0, 9.0])
@@ -252,12 +273,20 @@ def test_many_agents_on_the_upper_branch():
     assert abs(states["mean"][0]) < 1e-12  # zero
 
 
-def test_balanced_disorder_without_weight_decay_ends():
-    """Drifts of both signs cancel at m = 0 to many digits: more intervals than doubles resolve would be undecided."""
-    delta = np.array([-1.0, 1.0, -1.0, 1.0, 0.0, 0.0])
-    states = equilibria(delta, depth=4, coupling=0.15, weight_decay=0.0)
+@pytest.mark.parametrize("most", [closure._MOST_UNDECIDED, 50])
+def test_balanced_disorder_without_weight_decay(most, monkeypatch):
+    """Drifts of both signs cancel around m = 0, a degenerate state, to more digits than there are.
+
+    By reflection and exchange of agents, states come in pairs; only zero and one pair are distinguishable. The limit on
+    intervals, reached here if it is low, must end the search without inventing any.
+    """
+    monkeypatch.setattr(closure, "_MOST_UNDECIDED", most)
+    states = equilibria(np.tile([-1.0, 1.0], 20), depth=4, coupling=3.0, weight_decay=0.0, branch="upper")
     assert states["residual"].max() < 1e-12  # rounding
-    assert np.abs(states["m"].values).max(-1).min() < 1e-15  # zero is among them
+    means = states["mean"].values
+    assert len(means) == 3
+    assert means[1] == pytest.approx(0.0, abs=1e-15)  # found to 1e-18 of the largest m
+    assert means[0] == pytest.approx(-means[2], abs=1e-12)  # rounding
 
 
 # ---- one state ---------------------------------------------------------------------------------------------------
@@ -312,6 +341,24 @@ def test_what_blows_up_is_nan(graph):
     assert not found["stable"]
     settles = equilibrium(delta, depth=2, coupling=1.0, initial=-1.0, second_moment=second, graph=graph)
     assert np.abs(settles["m"]).max() < 1e-8  # the drift is −γ̂m, of which 1e-12 is tolerated
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_equilibrium_where_iterations_do_not_converge(directed, monkeypatch):
+    """Long cycles at strong coupling need hundreds of iterations; sparse factors take their place."""
+    graph, random = graphs.cycle(150, directed=directed), np.random.default_rng(0)
+    delta, start = random.normal(1, 2, 150), random.uniform(-2, 2.2, 150)
+    options = {"depth": 1, "coupling": 100.0 * 150, "initial": start, "graph": graph}
+    factorised = []
+    factors = relaxation._factors
+    monkeypatch.setattr(relaxation, "_factors", lambda matrix: factorised.append(1) or factors(matrix))
+    monkeypatch.setattr(relaxation, "_MAX_ITERATIONS", 40)
+    found = equilibrium(delta, **options)
+    assert len(factorised) > 5
+    assert bool(found["stable"])
+    monkeypatch.setattr(relaxation, "_DENSE_UP_TO", 150)
+    dense = equilibrium(delta, **options)
+    np.testing.assert_allclose(found["m"], dense["m"], rtol=0, atol=1e-8)  # drifts of 1e-12 · 200 · |m|
 
 
 def test_equilibrium_of_a_single_agent_on_a_graph_without_edges():

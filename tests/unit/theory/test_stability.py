@@ -125,12 +125,14 @@ LARGE_GRAPHS = {
 
 @pytest.mark.parametrize("graph", LARGE_GRAPHS.values(), ids=LARGE_GRAPHS.keys())
 @pytest.mark.parametrize("state", ["random", "clustered"])
-def test_sparse_eigenvalues_against_dense_ones(graph, state):
+def test_sparse_eigenvalues_against_dense_ones(graph, state, monkeypatch):
     m, delta, _ = random_state(6, 300)
     if state == "clustered":  # around m = 0 all slopes are nearly −γ̂: eigenvalues cluster at the top, near zero
         m *= 1e-4
     options = {"depth": 2, "coupling": 30.0}
     dense = np.linalg.eigvals(jacobian(m, delta, adjacency=graph.adjacency, **options)).real.max()
+    if not graph.directed:
+        monkeypatch.delattr(np.linalg, "eigvalsh")  # ARPACK's failures, to which dense eigenvalues are the answer
     found = top_eigenvalue(m, delta, graph=graph, **options)
     assert found == pytest.approx(dense, abs=1e-9)  # 1e-13 of a norm of some tens, and LAPACK's error without symmetry
 

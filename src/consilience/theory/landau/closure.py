@@ -22,9 +22,9 @@ from consilience.theory.landau.pieces import Pieces
 
 _NARROWEST = 1e-13
 """Width, relative to the range of c, at which an interval is no longer halved: zeros closer than that are one."""
-_MOST_UNDECIDED = 2**20
-"""Intervals times agents beyond which none is halved any more. Some ten thousand are usual; there are more only where
-drifts cancel to many digits over a whole range (δ of zero mean without weight decay, say): more than doubles resolve."""
+_MOST_UNDECIDED = 2**13
+"""Intervals of one assignment beyond which none is halved any more. Dozens are usual; thousands are needed only where
+drifts cancel to many digits over a whole range (δ of zero mean without weight decay, say), and decide nothing there."""
 _SAME = 1e-7
 """Distance, relative to the largest |m|, of states that are one: near a fold m is known to the root of rounding."""
 _NEAR = 1e-9
@@ -104,9 +104,10 @@ def stationary_states(pieces: Pieces, chosen: NDArray[np.int64]) -> tuple[Array,
         is_monotone = (lower >= 0) | (upper <= 0)
         # Nothing more is to be learned where H is zero up to rounding throughout.
         is_last = (todo.width <= _NARROWEST * pieces.reach) | ((least >= -noise) & (most <= noise))
-        is_last |= todo.m[:, 0].size > _MOST_UNDECIDED
+        is_last |= np.bincount(todo.row)[todo.row] > _MOST_UNDECIDED
         brackets.append(todo[(is_monotone | is_last) & todo.crossing])
-        touches = is_last & ~is_monotone & ~todo.crossing & (np.abs(todo.h).min(-1) <= noise)
+        is_point = np.ptp(todo.m, axis=1).max(-1) <= _SAME * pieces.size
+        touches = is_last & is_point & ~is_monotone & ~todo.crossing & (np.abs(todo.h).min(-1) <= noise)
         rows.append(todo.row[touches])
         states.append(todo.m[touches, np.abs(todo.h[touches]).argmin(-1)])
         left = ~is_monotone & ~is_last & (least <= noise) & (most >= -noise)
