@@ -1,6 +1,7 @@
 """The comparison: its protocol, its evaluation on invented results whose answer is known, and once from end to end."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from typing import Any
@@ -90,7 +91,7 @@ def test_unknown_data_sets_get_the_nearest() -> None:
 SIGMA = (0.0, 0.3, 3.0, 30.0, 300.0)
 AGENTS = 10
 DELTA = np.random.default_rng(0).uniform(0.2, 1.0, AGENTS)
-INVENTED = Comparison(datasets=("digits", "mnist"), couplings=SIGMA, num_realizations=2, num_starts=2)
+INVENTED = Comparison(datasets=("digits", "mnist", "fashion_mnist"), couplings=SIGMA, num_realizations=2, num_starts=2)
 
 
 def step(position: int | None, low: float = 0.1, high: float = 0.9) -> np.ndarray:
@@ -104,21 +105,25 @@ def half_way(position: int) -> float:
 
 
 def simulated(position: int, known: np.ndarray) -> xr.Dataset:
-    """Accuracy that rises at a position, and others that know each agent's data as stated; two equal seeds."""
+    """Accuracy that rises at a position, loss that falls there (4 at σ = 0), what others know; two equal seeds."""
     coords = {"coupling": list(SIGMA), "seed": [0, 1], "agent": np.arange(AGENTS)}
     accuracy = xr.DataArray(step(position), dims="coupling").expand_dims(seed=2, agent=AGENTS, axis=(1, 2))
+    first = xr.DataArray(np.arange(5), dims="coupling")
     cross = np.broadcast_to(np.where(np.eye(AGENTS, dtype=bool), 1.0, known), (5, 2, AGENTS, AGENTS))
     return xr.Dataset(
         {
-            "accuracy": accuracy, "loss": 3 - 2 * accuracy, "magnetization": -0.5 * accuracy,
+            "accuracy": accuracy, "loss": (3 - 2 * accuracy).where(first > 0, 4.0), "magnetization": -0.5 * accuracy,
             "cross_accuracy": (("coupling", "seed", "agent", "agent_evaluated"), cross),
         },
         coords,
     )  # fmt: skip
 
 
+GAIN = step(2, 0.49, 0.5)
+
+
 def predicted(positions: dict[int, int | None]) -> TransitionPrediction:
-    """|⟨m⟩| that rises at a position for each depth, and a gain that has none."""
+    """|⟨m⟩| that rises at a position for each depth, and a gain that rises too little to have an onset."""
     definitions = [f"{centring}/0.1/{projection}" for projection in ("all", "own", "top") for centring in ("a", "b")]
     names = {"definition": definitions, "agent": np.arange(AGENTS)}
     signs = np.array([1, 1, 1, 1, -1, 1])[:, None]  # the definition "a/0.1/top" sees the opposite
@@ -128,7 +133,7 @@ def predicted(positions: dict[int, int | None]) -> TransitionPrediction:
     curves = xr.Dataset(
         {
             "order": (("depth", "case", "coupling", "seed"), order),
-            "gain": (("depth", "case", "coupling", "seed"), np.full(order.shape, 0.5)),
+            "gain": (("depth", "case", "coupling", "seed"), np.broadcast_to(GAIN[:, None], order.shape)),
         },
         {"depth": list(positions), "case": definitions, "coupling": list(SIGMA), "seed": [0, 1]},
     )
@@ -147,8 +152,8 @@ def gaussian(_: Comparison) -> dict[int, xr.Dataset]:
     return found
 
 
-MEASURED = {"digits": (2, 3, 4), "mnist": (3, 4, 2)}
-PREDICTED = {"digits": (None, 2, 3), "mnist": (None, 3, 2)}
+MEASURED = {"digits": (2, 3, 4), "mnist": (3, 4, 2), "fashion_mnist": (4, 2, 3)}
+PREDICTED = {"digits": (None, 2, 3), "mnist": (None, 3, 2), "fashion_mnist": (None, 4, 2)}
 """Positions for each depth; by theory D = 0 has no transition."""
 
 
@@ -196,19 +201,34 @@ def test_the_order_of_learning_is_compared(invented: Result) -> None:
     np.testing.assert_allclose(over[1], [-1, -1, -1, -1, 1, -1], atol=1e-12)
 
 
+def kendall(predicted: list[int], measured: list[int]) -> float:
+    """τ_b by its definition: pairs in agreement less those in disagreement, over the geometric mean of those untied."""
+    pairs = list(itertools.combinations(zip(predicted, measured, strict=True), 2))
+    signs = [(np.sign(a[0] - b[0]), np.sign(a[1] - b[1])) for a, b in pairs]
+    return sum(x * y for x, y in signs) / np.sqrt(sum(x * x for x, _ in signs) * sum(y * y for _, y in signs))
+
+
 def test_orderings_are_compared(invented: Result) -> None:
     found = {(row["kind"], row["over"]): row for row in comparison.orderings(invented)}
-    assert len(found) == 3 * (1 + 2 + 3)
-    order = found["order", "all"]
-    # Predicted positions 2, 3, 3, 2 and measured 3, 4, 4, 2: four pairs agree, none disagrees; of six, two are tied on
-    # the one side and one of them on the other, so that τ_b = 4/√(4 · 5).
-    assert (order["tau"], order["n"]) == (pytest.approx(4 / np.sqrt(20)), 4)
-    perfect = found["Gaussian", "depths, digits"]
-    assert (perfect["tau"], perfect["p_value"], perfect["n"]) == (pytest.approx(1), pytest.approx(2 / 6), 3)
-    assert found["Gaussian", "depths, mnist"]["tau"] == pytest.approx(-1 / 3)
+    assert len(found) == 3 * (1 + 3 + 3)
+    pairs = {
+        "order": {(d, k): (PREDICTED[d][k], MEASURED[d][k]) for d in MEASURED for k in (1, 2)},
+        "Gaussian": {(d, k): (k + 2, MEASURED[d][k]) for d in MEASURED for k in (0, 1, 2)},
+    }
+    for kind, members in pairs.items():
+        ways = {"all": list(members.values())}
+        ways |= {f"depths, {d}": [pair for (name, _), pair in members.items() if name == d] for d in MEASURED}
+        ways |= {f"data sets, D = {k}": [pair for (_, at), pair in members.items() if at == k] for k in (0, 1, 2)}
+        for over, values in ways.items():
+            row = found[kind, over]
+            assert row["n"] == len(values)
+            predictions, measurements = zip(*values, strict=True) if values else ((), ())
+            if len(values) < 3 or len(set(predictions)) == 1:
+                assert np.isnan(row["tau"])
+            else:
+                assert row["tau"] == pytest.approx(kendall(list(predictions), list(measurements)))
+    assert found["Gaussian", "depths, digits"]["p_value"] == pytest.approx(2 / 6)  # one of six orders, on either side
     assert found["gain", "all"]["n"] == 0
-    assert np.isnan(found["gain", "all"]["tau"])
-    assert found["order", "data sets, D = 1"]["n"] == 2
 
 
 def test_rows_and_tables_hold_what_was_found(invented: Result) -> None:
@@ -216,24 +236,26 @@ def test_rows_and_tables_hold_what_was_found(invented: Result) -> None:
     assert [(row["dataset"], row["depth"]) for row in rows] == [(d, k) for d in INVENTED.datasets for k in (0, 1, 2)]
     assert rows[1]["measured_onset"] == invented.measured("digits", 1).value
     assert rows[1]["predicted_onset_order"] == invented.predicted("digits", 1, "order")
-    assert rows[1]["gain_alone"] == pytest.approx(1)
+    assert rows[1]["gain_alone"] == pytest.approx(0.98)
     assert rows[1]["learning_order"]["value"] == pytest.approx(-1)
     assert rows[1]["learning_order_over_definitions"]["a/0.1/top"] == pytest.approx(1)
     critical, order, agreement = comparison.tables(invented)
     for table in (critical, order, agreement):
         assert all(len(row) == len(table.columns) for row in table.rows)
-    assert critical.rows[0] == ["digits", "0", "0.949", "0.949 – 0.949", "none", "none", "0.949", "100%"]
-    assert critical.rows[1][4:] == ["0.949", "none", "9.49", "100%"]
+    assert critical.rows[0] == ["digits", "0", "0.949", "0.949 – 0.949", "none", "none", "0.949", "98%"]
+    assert critical.rows[1][4:] == ["0.949", "none", "9.49", "98%"]
     assert order.rows[1][:3] == ["digits", "1", "-1.00"]
     assert order.rows[1][-3:] == ["-1.00 – -1.00", "-1.00 – -1.00", "-1.00 – 1.00"]
+    # Where three predictions are known and differ.
     assert [row[:2] for row in agreement.rows] == [
-        ["order", "all"], ["Gaussian", "all"], ["Gaussian", "depths, digits"], ["Gaussian", "depths, mnist"],
+        ["order", "all"], ["order", "data sets, D = 1"], ["order", "data sets, D = 2"], ["Gaussian", "all"],
+        ["Gaussian", "depths, digits"], ["Gaussian", "depths, mnist"], ["Gaussian", "depths, fashion_mnist"],
     ]  # fmt: skip
     text = "\n".join(comparison.remarks(invented))
     assert "definition a/0.1/all" in text
-    assert "over 6 pairs of data set and depth, smallest -1.00" in text
+    assert "over 9 pairs of data set and depth, smallest -1.00" in text
     found = json.loads(json.dumps(comparison.as_data(invented)))
-    assert found["config"]["datasets"] == ["digits", "mnist"]
+    assert found["config"]["datasets"] == ["digits", "mnist", "fashion_mnist"]
     assert found["disorder"]["mnist"]["delta"] == DELTA.tolist()
     assert len(found["orderings"]) == len(comparison.orderings(invented))
 
@@ -277,29 +299,29 @@ def lines_of(axes: Any, style: str) -> list[np.ndarray]:
 
 def test_the_figure_has_all_panels(invented: Result, tmp_path: pathlib.Path) -> None:
     figure = comparison.draw(invented)
-    check_figure(figure, "abcdefgh", tmp_path)
+    check_figure(figure, "abcdefghijk", tmp_path)
     found = panels(figure)
-    # A column a, b, c and another d, e, f, with the labels at the left and below; g and h under both.
-    assert [name for name in "abcdefgh" if found[name].get_ylabel()] == list("abcgh")
-    assert [name for name in "abcdefgh" if found[name].get_xlabel()] == list("cfgh")
-    assert [found[name].get_title() for name in "ad"] == ["digits", "mnist"]
+    # Columns abc, def and ghi, with labels at the left and below; j and k under all of them.
+    assert [name for name in sorted(found) if found[name].get_ylabel()] == list("abcjk")
+    assert [name for name in sorted(found) if found[name].get_xlabel()] == list("cfijk")
+    assert [found[name].get_title() for name in "adg"] == ["digits", "mnist", "fashion-mnist"]
     # Order: D = 1 and 2, for which the theory sees one; each curve divided by its largest value, whatever its sign.
     theory, simulations = lines_of(found["a"], "-"), lines_of(found["a"], "None")
     np.testing.assert_allclose(theory, [step(2) / 0.9, step(3) / 0.9])
     np.testing.assert_allclose(simulations, [step(3) / 0.9, step(4) / 0.9])
     np.testing.assert_allclose(lines_of(found["a"], ":"), [abs(step(k, 1.0, -0.5)) for k in (3, 4)])
-    # Loss: divided by that at σ = 0; of the measured disorder ⟨ŷ²⟩ − gain = 1.5 − 0.5, and Gaussian from its smallest.
-    np.testing.assert_allclose(lines_of(found["b"], "None")[0], (3 - 2 * step(2)) / 2.8)
-    np.testing.assert_allclose(lines_of(found["b"], "-"), np.ones((3, 5)))
+    # Loss: divided by that at σ = 0; of the measured disorder ⟨ŷ²⟩ − gain, and Gaussian from its smallest.
+    np.testing.assert_allclose(lines_of(found["b"], "None")[0], np.where(np.arange(5) > 0, 3 - 2 * step(2), 4) / 4)
+    np.testing.assert_allclose(lines_of(found["b"], "-")[0], (1.5 - GAIN) / (1.5 - 0.49))
     np.testing.assert_allclose(lines_of(found["b"], ":")[0], step(2, 1.0, 0.0))
     np.testing.assert_allclose(lines_of(found["c"], "None")[0], step(2) / 0.9)
     # Ranks: perfect at D = 0, opposite at D = 1, so that means lie between.
-    (points,) = [line for line in found["g"].lines if line.get_marker() == "o" and len(line.get_ydata()) == AGENTS]
+    (points,) = [line for line in found["j"].lines if line.get_marker() == "o" and len(line.get_ydata()) == AGENTS]
     ranks = [scipy.stats.rankdata(-known) for known in
              (DELTA, 1 - DELTA, np.random.default_rng(1).permutation(DELTA))]  # fmt: skip
     np.testing.assert_allclose(points.get_ydata(), np.mean(ranks, axis=0))
     drawn = {
-        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in found["h"].lines
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in found["k"].lines
         if len(line.get_xdata()) == 1
     }  # fmt: skip
     expected = {(half_way(depth + 2), half_way(at)) for row in MEASURED.values() for depth, at in enumerate(row)}

@@ -150,15 +150,16 @@ INVENTED = Figure2(
 )  # fmt: skip
 SIZES = {0: (0.1, 0.1, 0.1, 0.1), 1: (0.1, 0.6, 0.8, 0.2)}
 SIGNS = np.array([1.0, -1.0, 1.0, 1.0])
+ALTERNATING = np.array([-1.0, 1.0, -1.0, 1.0])
 
 
 def invent(computation: Computation) -> dict[str, xr.Dataset]:
-    """|⟨m⟩| as stated, with one of four realizations negative; the loss falls from 1 to −0.5."""
+    """|⟨m⟩| as stated, with one of four realizations negative; the loss falls from 1 to −0.5, ± 0.1."""
     found = {}
     for name in computation.cells:
         depth = 0 if name.endswith("D=0") else 1
         size = np.array(SIZES[depth]) * (0.5 if name.startswith("span=100") else 1)
-        loss = np.broadcast_to(np.array([[1.0], [0.5], [0.0], [-0.5]]), (4, 4))
+        loss = np.array([[1.0], [0.5], [0.0], [-0.5]]) + 0.1 * ALTERNATING
         found[name] = xr.Dataset(
             {
                 "magnetization": (("coupling", "seed"), size[:, None] * SIGNS),
@@ -195,7 +196,7 @@ def test_rows_are_means_and_spreads(invented: Result) -> None:
     assert row["abs_magnetization_std"] == pytest.approx(0, abs=1e-12)
     assert row["magnetization"] == pytest.approx(0.4, abs=1e-12)
     assert row["magnetization_std"] == pytest.approx(0.8 * np.std(SIGNS), abs=1e-12)
-    assert (row["loss"], row["loss_std"]) == (0.0, 0.0)
+    assert (row["loss"], row["loss_std"]) == (pytest.approx(0, abs=1e-12), pytest.approx(0.1, abs=1e-12))
     assert row["susceptibility"] == pytest.approx(0, abs=1e-12)  # |⟨m⟩| does not fluctuate
     assert row["binder_cumulant"] == pytest.approx(2 / 3, abs=1e-12)
     assert {row["num_diverged"] for row in table} == {0}
@@ -210,7 +211,7 @@ def test_what_diverged_is_left_out(invented: Result) -> None:
     assert row["abs_magnetization"] == pytest.approx(before["abs_magnetization"], abs=1e-12)
     assert row["magnetization"] == pytest.approx(0.2, abs=1e-12)  # the negative one is gone
     assert row["magnetization_std"] == pytest.approx(0, abs=1e-12)
-    assert row["loss"] == -0.5
+    assert row["loss"] == pytest.approx(-0.5 - 0.1 / 3, abs=1e-12)
     assert figure_2.remarks(result)[0].endswith("1 diverged.")
     assert figure_2.remarks(invented)[0].endswith("None diverged.")
     assert isinstance(figure_2.draw(result), Figure)
@@ -243,7 +244,7 @@ def test_tables_hold_the_rows(invented: Result) -> None:
     for table in tables:
         assert all(len(row) == len(table.columns) for row in table.rows)
         assert [row[0] for row in table.rows] == ["0", "1", "10", "100"]
-    assert tables[1].rows[2][1:4] == ["0.800 ± 0.000", "0.400 ± 0.693", "0.000 ± 0.000"]
+    assert tables[1].rows[2][1:4] == ["0.800 ± 0.000", "0.400 ± 0.693", "0.000 ± 0.100"]
 
 
 def test_plain_data_are_complete(invented: Result) -> None:
