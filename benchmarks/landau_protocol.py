@@ -36,10 +36,10 @@ class Size:
     num_sliced: int = 13
     per_repeat: int = 4
     repeats: int = 5
-    depths: tuple[int, ...] = (0, 1, 2)
-    single: tuple[float, ...] = (0.0, 1.0, 10.0, 100.0, 316.0)
-    implicit: int = 4
-    counts: tuple[int, ...] = (50, 100, 200, 400, 800)
+    depths: tuple[int, ...] = (1, 2)
+    single: tuple[float, ...] = (0.0, 10.0, 316.0)
+    implicit: int = 2
+    counts: tuple[int, ...] = (50, 100, 200, 400)
 
     @property
     def couplings(self) -> np.ndarray:

@@ -178,15 +178,13 @@ def _contents(dataset: xr.Dataset | None) -> list[str]:
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names, with dots between tables, and values; of long lists the ends."""
+    """Names, with dots between tables, and values; of long ones the beginning, for `--json` has all."""
     for name, value in parameters.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and len(value) > 8:
-            ends = [*map(str, value[:3]), "…", *map(str, value[-2:])]
-            yield f"{prefix}{name}", f"[{', '.join(ends)}], {len(value)} values"
         else:
-            yield f"{prefix}{name}", str(value)
+            count = f" ({len(value)} values)" if isinstance(value, list) else ""
+            yield f"{prefix}{name}", str(value) if len(str(value)) <= 80 else f"{str(value)[:60]} …{count}"
 
 
 @app.command()

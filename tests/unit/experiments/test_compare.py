@@ -196,7 +196,7 @@ def test_the_interval_covers_the_correlation_of_the_population() -> None:
     for seed in range(100):
         random = np.random.default_rng(seed)
         x, noise = random.normal(size=(2, 30))
-        low, high = rank_agreement(x, (0.6 * x + 0.8 * noise)[None], num_bootstrap=200, seed=seed).interval
+        low, high = rank_agreement(x, (0.6 * x + 0.8 * noise)[None], num_bootstrap=120, seed=seed).interval
         covered += low <= truth <= high
     assert abs(covered / 100 - 0.95) < 3 * 0.022
 

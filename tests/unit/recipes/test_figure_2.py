@@ -1,6 +1,7 @@
 """Figure 2: its protocol, its evaluation on invented curves whose answer is known, and once from end to end."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -314,6 +315,7 @@ def test_from_end_to_end(tmp_path: pathlib.Path) -> None:
     assert len(figure_2.rows(result)) == 4 * 4
     delta = landau.gaussian_disorder(4, 12, std=2.0, seed=3)
 
+    @functools.cache
     def by_hand(depth: int, *, offset: float = 0.05, span: float = 10.0, protocol: str = "quench") -> xr.Dataset:
         """Appendix B, written out; a tenth of the tolerances, so that these are the errors of the figure."""
         return landau.sweep(

@@ -10,6 +10,7 @@ from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
 from consilience.theory.landau import closure, relaxation
 from consilience.theory.landau.dynamics import drift
 from consilience.theory.landau.equilibria import MOST_AGENTS, branches, equilibria, equilibrium
+from consilience.theory.landau.pieces import turning_points
 from consilience.theory.landau.stability import regularisation_threshold
 
 # States and drifts of order one to ten, found to rounding.
@@ -211,6 +212,32 @@ def test_pieces_appear_where_the_slope_first_vanishes(depth):
     above = branches(m, [delta] * 3, weight_decay=critical * (1 + 1e-6), **options)
     assert below.tolist() == [first, first + 1, first + 2]
     assert above.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6])
+def test_turning_points_against_roots_of_the_slope(depth):
+    random = np.random.default_rng(depth)
+    for _ in range(50):
+        delta, second, linear = random.normal(0, 3), 10 ** random.uniform(-1, 1), 10 ** random.uniform(-3, 0.5)
+        slope = np.zeros(2 * depth + 1)
+        slope[0] = (2 * depth + 1) * second
+        slope[-1] += linear
+        slope[depth + 1] -= depth * delta
+        roots = np.roots(slope)
+        expected = np.sort(roots[np.abs(roots.imag) < 1e-9].real)  # none of the 300 is closer to a double root
+        found = turning_points(np.array(delta), np.array(second), np.array(linear), depth)
+        np.testing.assert_allclose(found[np.isfinite(found)], expected, rtol=1e-9)  # companion matrices, close roots
+        assert (np.diff(found[np.isfinite(found)]) > 0).all()
+
+
+def test_pieces_without_weight_decay_and_coupling():
+    """g = m^(2D+1) − δ m^D is flat at m = 0, where it turns at even D and falls on at odd D."""
+    m = [-9.0, -0.1, 0.1, 9.0]
+    options = {"coupling": 0.0, "weight_decay": 0.0}
+    assert branches(m, [1.0] * 4, depth=2, **options).tolist() == [0, 0, 1, 2]
+    assert branches(m, [-1.0] * 4, depth=2, **options).tolist() == [0, 1, 2, 2]
+    assert branches(m, [1.0] * 4, depth=3, **options).tolist() == [0, 1, 1, 2]
+    assert branches(m, [-1.0] * 4, depth=3, **options).tolist() == [0, 0, 0, 0]
 
 
 def test_branches_of_a_batch_and_on_graphs():
