@@ -276,7 +276,7 @@ def test_ctrl_c_says_how_to_go_on(command: Command, spec: Path, monkeypatch: pyt
 
 @pytest.mark.slow
 def test_ctrl_c_and_the_same_command_again(command: Command, spec: Path, private: Path) -> None:
-    arguments = ["run", str(spec), "--set", "run.num_rounds=5000", "--set", "over.seed=[0, 1, 2]",
+    arguments = ["run", str(spec), "--set", "run.num_rounds=20000", "--set", "over.seed=[0, 1, 2]",
                  "--set", "over.coupling=[0.0, 1.0, 2.0, 3.0]"]  # fmt: skip
     with subprocess.Popen([*EXECUTABLE, *arguments], stderr=subprocess.PIPE, text=True, env=os.environ) as process:
         try:
