@@ -57,7 +57,7 @@ def simulate(
         average_after: if given, records of later rounds are averaged, and the dimension "round" disappears.
         mixing: W, a mixing matrix or a function that makes one from the graph; the algorithm's default otherwise
             (Metropolis–Hastings weights on undirected graphs).
-        schedules: what changes from round to round: active agents, links, weights, roles.
+        schedules: what changes from round to round: active agents, links, weights, the coupling, roles.
         roles: agent → "server" for agents without data that the observables leave out.
         initial_params: one set for all agents, or one per agent (leaves with a leading axis of agents).
         common_init: whether all agents start from the same draw.

@@ -143,26 +143,25 @@ def sweep(
     times = _checked_times(span, average_after)
     order = range(len(sigma))[:: -1 if protocol == "adiabatic_down" else 1]
     found: dict[int, dict[str, np.ndarray]] = {}
+    lost = np.asarray(False)
     for k in order:
         m = integrate(
             delta, state, depth=depth, coupling=sigma[k], weight_decay=weight_decay, times=times, graph=graph,
             second_moment=second_moment, rtol=rtol, atol=atol,
         )  # fmt: skip
-        loss = effective_loss(m, delta, depth, second_moment=second_moment)
+        if protocol != "quench":
+            # What has diverged stays so, as it does in simulated sweeps; any number stands for it meanwhile.
+            m = np.where(lost[..., None], np.nan, m)
+            lost = ~np.isfinite(m[-1]).all(-1)
+            state = np.where(lost[..., None], 0.0, m[-1])
         average = time_average(m, times, after=average_after)
+        loss = effective_loss(m, delta, depth, second_moment=second_moment)
         found[k] = {
             "order_parameter": average,
             "magnetization": average.mean(-1),
             "loss": time_average(loss, times, after=average_after),
             "final": m[-1],
         }
-        if protocol != "quench":
-            # What has diverged stays so, as it does in simulated sweeps; any number stands for it meanwhile.
-            state = np.where(np.isfinite(m[-1]), m[-1], 0.0)
-            if k != order[0]:
-                lost = ~np.isfinite(found[order[order.index(k) - 1]]["magnetization"])
-                for values in found[k].values():
-                    values[lost] = np.nan
     dataset = _labelled({name: np.stack([found[k][name] for k in range(len(sigma))]) for name in found[0]}, sigma)
     return dataset.assign_attrs(
         depth=depth, protocol=protocol, weight_decay=float(weight_decay),
