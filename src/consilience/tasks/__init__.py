@@ -14,6 +14,7 @@ from consilience.tasks.arrays import from_arrays
 from consilience.tasks.datasets import DATA_SETS, DataStatus, data_status, load
 from consilience.tasks.losses import CrossEntropy, Loss, SquaredLoss
 from consilience.tasks.partitions import by_class, dirichlet, iid, quantity_skew, shards_per_agent
+from consilience.tasks.regression import odd_even, one_hot, shard_arrays
 from consilience.tasks.shards import Shards, from_indices
 from consilience.tasks.task import Task
 
@@ -33,7 +34,10 @@ __all__ = [
     "iid",
     "load",
     "losses",
+    "odd_even",
+    "one_hot",
     "partitions",
     "quantity_skew",
+    "shard_arrays",
     "shards_per_agent",
 ]
