@@ -9,8 +9,9 @@ from consilience.models.adapters import EquinoxModel, FunctionModel, as_model, f
 from consilience.models.convolutional import ConvolutionalNetwork, cnn
 from consilience.models.mlp import MLP, mlp, softmax_regression
 from consilience.models.model import Model, Params, num_parameters, parameter_shapes
+from consilience.models.ntk_mlp import NTKMLP, ntk_mlp
 
-FAMILIES = {"mlp": mlp, "cnn": cnn, "softmax_regression": softmax_regression}
+FAMILIES = {"mlp": mlp, "ntk_mlp": ntk_mlp, "cnn": cnn, "softmax_regression": softmax_regression}
 """Models that can be named in a spec file."""
 
 
@@ -24,6 +25,7 @@ def make(family: str, **arguments: Any) -> Model:
 __all__ = [
     "FAMILIES",
     "MLP",
+    "NTKMLP",
     "ConvolutionalNetwork",
     "EquinoxModel",
     "FunctionModel",
@@ -35,6 +37,7 @@ __all__ = [
     "from_functions",
     "make",
     "mlp",
+    "ntk_mlp",
     "num_parameters",
     "parameter_shapes",
     "softmax_regression",

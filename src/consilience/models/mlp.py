@@ -28,6 +28,22 @@ def activation(name: str) -> Callable[[Any], Any]:
     return jax.lax.erf if name == "erf" else getattr(jax.nn, name)
 
 
+def check_layers(family: str, depth: int, width: int, activation: str) -> None:
+    """Refuses what is no fully-connected network, in the name of the `family` that was asked for it.
+
+    Raises:
+        InvalidSpec: if depth is negative or width is not positive.
+        UnknownName: for an activation that does not exist.
+    """
+    if depth < 0 or (depth > 0 and width < 1):
+        raise InvalidSpec(
+            f"{family}(depth={depth}, width={width}): depth counts hidden layers (0 is a linear model, softmax "
+            f"regression) and each has at least one neuron. Write {family}(depth=1, width=20), say."
+        )
+    if activation not in ACTIVATIONS:
+        raise UnknownName.among("activation", activation, ACTIVATIONS)
+
+
 @dataclass(frozen=True)
 class MLP:
     """x^{d+1} = φ(x^d W^{d+1} + b^{d+1}), with `depth` = D hidden layers of `width` neurons and a linear readout.
@@ -42,14 +58,8 @@ class MLP:
     initialiser: str = "normal"
 
     def __post_init__(self) -> None:
-        if self.depth < 0 or (self.depth > 0 and self.width < 1):
-            raise InvalidSpec(
-                f"mlp(depth={self.depth}, width={self.width}): depth counts hidden layers (0 is softmax regression) "
-                "and each has at least one neuron. Write mlp(depth=1, width=20), say."
-            )
+        check_layers("mlp", self.depth, self.width, self.activation)
         check_initialiser(self.initialiser)
-        if self.activation not in ACTIVATIONS:
-            raise UnknownName.among("activation", self.activation, ACTIVATIONS)
 
     @property
     def name(self) -> str:
@@ -68,13 +78,46 @@ class MLP:
 
     def apply(self, params: Params, inputs: jax.Array) -> jax.Array:
         """Outputs of shape (batch, outputs)."""
+        return self._signals(params, inputs)[-1]
+
+    def jacobian_factors(self, params: Params, inputs: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
+        """The Jacobian of the outputs, layer by layer, as outer products; see `Model`.
+
+        Returns:
+            For each dense layer, from the first to the readout, what it reads with a one for its bias, shape (batch,
+            fan-in + 1), and the derivatives of the outputs with respect to x W + b, shape (batch, outputs, fan-out).
+
+        Example:
+            >>> import jax
+            >>> model = mlp(depth=1, width=20)
+            >>> params = model.init(jax.random.key(0), (28, 28), 10)
+            >>> [(a.shape, s.shape) for a, s in model.jacobian_factors(params, jax.numpy.zeros((3, 28, 28)))]
+            [((3, 785), (3, 10, 20)), ((3, 21), (3, 10, 10))]
+        """
+        import jax
+        import jax.numpy as jnp
+
+        def forward(biases: dict[str, jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+            *read, outputs = self._signals({name: {**params[name], "bias": biases[name]} for name in biases}, inputs)
+            return outputs, read
+
+        # With a bias for each sample, the derivative with respect to it is that with respect to the sample's x W + b.
+        biases = {name: jnp.tile(layer["bias"], (inputs.shape[0], 1)) for name, layer in params.items()}
+        outputs, pull_back, read = jax.vjp(forward, biases, has_aux=True)
+        one_hot = jnp.broadcast_to(jnp.eye(outputs.shape[1], dtype=outputs.dtype), (*outputs.shape, outputs.shape[1]))
+        (sensitivities,) = jax.vmap(pull_back, in_axes=1, out_axes=1)(one_hot)
+        one = jnp.ones((inputs.shape[0], 1), outputs.dtype)
+        return [(jnp.concatenate([a, one], axis=1), sensitivities[f"layer_{d}"]) for d, a in enumerate(read)]
+
+    def _signals(self, params: Params, inputs: jax.Array) -> list[jax.Array]:
+        """What each layer reads, from the flattened inputs on, and last the outputs: the forward pass."""
         phi = activation(self.activation)
-        hidden = inputs.reshape(inputs.shape[0], -1)
-        for d in range(self.depth):
+        signals = [inputs.reshape(inputs.shape[0], -1)]
+        for d in range(self.depth + 1):
             layer = params[f"layer_{d}"]
-            hidden = phi(hidden @ layer["weight"] + layer["bias"])
-        readout = params[f"layer_{self.depth}"]
-        return hidden @ readout["weight"] + readout["bias"]
+            weighted = signals[-1] @ layer["weight"] + layer["bias"]
+            signals.append(phi(weighted) if d < self.depth else weighted)
+        return signals
 
 
 def mlp(depth: int, width: int = 20, *, activation: str = "relu", initialiser: str = "normal") -> MLP:

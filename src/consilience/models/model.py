@@ -20,6 +20,10 @@ class Model(Protocol):
 
     `init` draws one agent's parameters, `apply` evaluates a batch. Both are traced by JAX. Models are compared, and
     results identified, by `name` and by their fields, so a model is best written as a frozen dataclass.
+
+    A model made of dense layers may also offer `jacobian_factors(params, inputs)`, a list of pairs of arrays (a, s) of
+    shapes (batch, k) and (batch, outputs, l), whose outer products a ⊗ s_c are the derivatives of output c with respect
+    to all parameters, in any order. Kernels of wide networks then cost their width, and not their parameters.
     """
 
     @property

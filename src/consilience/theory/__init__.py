@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from consilience.theory import landau
+from consilience.theory import landau, peer_to_peer
 
-__all__ = ["landau"]
+__all__ = ["landau", "peer_to_peer"]

@@ -14,8 +14,10 @@ def digits():
 def test_odd_classes_are_plus_one():
     task = tasks.odd_even(digits())
     odd = digits().train_labels % 2 == 1
-    assert (task.train_labels[odd] == 1).all() and (task.train_labels[~odd] == -1).all()
-    assert task.loss.name == "squared" and task.num_outputs == 1
+    assert (task.train_labels[odd] == 1).all()
+    assert (task.train_labels[~odd] == -1).all()
+    assert task.loss.name == "squared"
+    assert task.num_outputs == 1
 
 
 def test_one_hot_rows_point_at_the_class():

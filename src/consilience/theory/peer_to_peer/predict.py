@@ -1,0 +1,187 @@
+"""`predict`: every agent's losses, outputs and parameters, round by round, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from consilience.axes import ROUND
+from consilience.theory.peer_to_peer.arguments import (
+    check_algorithm,
+    check_count,
+    check_keep,
+    check_mixing,
+    check_rate,
+    check_time,
+    mixing_by_round,
+)
+from consilience.theory.peer_to_peer.linearization import Linearization, linearize
+from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure
+from consilience.theory.peer_to_peer.rounds import State, advance, initial_state
+
+
+def predict(
+    model: Any,
+    params: Any,
+    inputs: Any,
+    targets: Any,
+    mixing: Any,
+    *,
+    algorithm: str = "dgd",
+    learning_rate: float,
+    num_rounds: int,
+    test_inputs: Any = None,
+    test_targets: Any = None,
+    time: str = "rounds",
+    weight_decay: float = 0.0,
+    offsets: Any = None,
+    record_every: int = 1,
+    keep: Sequence[str] = (),
+    max_memory: float = 8e9,
+) -> xr.Dataset:
+    """Predict the training of a wide network by agents that average over a graph.
+
+    Exact for models that are linear in their parameters; for a network of width m the error falls as m^(−1/2). Full
+    batches, squared loss L_q(θ) = (1/2n_q) Σ_k ‖f(x_k, θ) − y_k‖² + γ‖θ‖².
+
+    Args:
+        model: a model of `cs.models`, an equinox module, or an `InfiniteWidthKernel`.
+        params: θ⁰, one agent's parameters, from which all agents start; None for an infinite-width kernel.
+        inputs: shape (agents, samples, ...), or one array (samples, ...) per agent.
+        targets: shape (agents, samples, outputs), or one array (samples, outputs) per agent.
+        mixing: W, a mixing matrix or an array (agents, agents); or a schedule, round → (agents, agents), for
+            time="rounds". For Eq. (2) of paper 001, W = `graphs.diffusive(graph, learning_rate=η, coupling=σ)` and "dgd".
+        algorithm: "dgd" (mix and step at once), "atc" (adapt, then combine) or "cta" (combine, then adapt).
+        learning_rate: η > 0.
+        num_rounds: rounds to predict.
+        test_inputs: common to all agents, shape (test samples, ...).
+        test_targets: shape (test samples, outputs).
+        time: "rounds", exact for the discrete algorithm; or "flow", the gradient flow at the times t = η · round.
+        weight_decay: γ ≥ 0 of γ‖θ‖².
+        offsets: θ_q(0) − θ⁰ of each agent, a pytree like `params` with a leading axis of agents.
+        record_every: rounds between two records; the first and the last round are always recorded.
+        keep: what is recorded beside losses and consensus distance: "outputs", "errors", "coefficients".
+        max_memory: bytes that the kernel may take; above, products with the Jacobian take its place (see `attrs`).
+
+    Returns:
+        A data set with dimensions (round, agent): `train_loss` on the agent's own data, `objective`
+        (1/Q) Σ_r L_r(θ_q), `test_loss` if there are test data, `consensus_distance` (round). Losses leave out the term
+        γ‖θ‖². With `keep`: outputs and errors on all agents' training data (`train_…`, the coordinate `held_by` says
+        whose) and on the test data, and the coefficients of θ_q − θ⁰, which `parameters` turns into parameters. `time`
+        is η · round. `attrs` say how it was computed.
+
+    Raises:
+        DataError: for data that cannot be.
+        InvalidSpec: for values that cannot be; see also `linearize`.
+        IncompatiblePair: for mixing matrices of another size, for a schedule with time="flow".
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from consilience import graphs, models
+        >>> model = models.ntk_mlp(depth=1, width=64)
+        >>> params = model.init(jax.random.key(0), (3,), 1)
+        >>> x = np.random.default_rng(0).normal(size=(4, 5, 3))        # 4 agents, 5 samples each
+        >>> run = predict(model, params, x, x[..., :1], graphs.metropolis(graphs.cycle(4)), learning_rate=0.1,
+        ...               num_rounds=200)
+        >>> run.train_loss.dims, bool((run.train_loss[-1] < run.train_loss[0]).all())
+        (('round', 'agent'), True)
+
+    Source:
+        Paper 003, eqs. of DGD, ATC and CTA and their linearised gradient flows.
+    """
+    linearization = linearize(
+        model,
+        params,
+        inputs,
+        targets,
+        test_inputs=test_inputs,
+        test_targets=test_targets,
+        offsets=offsets,
+        max_memory=max_memory,
+    )
+    return trajectory(
+        linearization,
+        mixing,
+        algorithm=algorithm,
+        learning_rate=learning_rate,
+        num_rounds=num_rounds,
+        time=time,
+        weight_decay=weight_decay,
+        record_every=record_every,
+        keep=keep,
+    )
+
+
+def trajectory(
+    linearization: Linearization,
+    mixing: Any,
+    *,
+    algorithm: str = "dgd",
+    learning_rate: float,
+    num_rounds: int,
+    time: str = "rounds",
+    weight_decay: float = 0.0,
+    record_every: int = 1,
+    keep: Sequence[str] = (),
+) -> xr.Dataset:
+    """`predict` for a network that is already linearised: for the next graph, rate or algorithm.
+
+    Example:
+        >>> import numpy as np
+        >>> from consilience import graphs
+        >>> from consilience.theory import peer_to_peer
+        >>> x = np.random.default_rng(0).normal(size=(4, 5, 3))
+        >>> kernel = peer_to_peer.infinite_width_kernel(1, "relu", 2.0, 0.1)
+        >>> network = peer_to_peer.linearize(kernel, None, x, x[..., :1])
+        >>> rates = [trajectory(network, graphs.uniform(4), learning_rate=rate, num_rounds=50) for rate in (0.05, 0.1)]
+        >>> bool(rates[0].objective[-1].mean() > rates[1].objective[-1].mean())
+        True
+    """
+    lin = linearization
+    check_algorithm(algorithm)
+    rate = check_rate("learning_rate", learning_rate, positive=True)
+    decay = check_rate("weight_decay", weight_decay)
+    count = check_count("num_rounds", num_rounds)
+    every = check_count("record_every", record_every, least=1)
+    kept = check_keep(keep, KEEP)
+    rounds = np.append(np.arange(0, count, every), count)
+    if check_time(time) == "flow":
+        raise NotImplementedError
+    states = _repeated(lin, mixing, algorithm=algorithm, learning_rate=rate, weight_decay=decay, rounds=rounds)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond the stability limit losses grow without bound
+        records = [measure(lin, state, kept) for state in states]
+    recorded = {name: np.stack([record[name] for record in records]) for name in records[0]}
+    return as_dataset(
+        lin,
+        recorded,
+        {ROUND: rounds, "time": rate * rounds},
+        algorithm=algorithm,
+        learning_rate=rate,
+        weight_decay=decay,
+        time=time,
+        method="kernel, repeated rounds",
+    )
+
+
+def _repeated(
+    lin: Linearization, mixing: Any, *, algorithm: str, learning_rate: float, weight_decay: float, rounds: np.ndarray
+) -> Iterator[State]:
+    """The states after the given rounds, by repeated application."""
+    weights_of = mixing_by_round(mixing, lin.num_agents)
+    state, rate = initial_state(lin), np.array([learning_rate])
+    wanted = set(rounds.tolist())
+    for round in range(int(rounds[-1]) + 1):
+        if round in wanted:
+            yield state
+        if round < rounds[-1]:
+            state = advance(
+                lin,
+                state,
+                weights_of(round)[None],
+                algorithm=algorithm,
+                learning_rate=rate,
+                weight_decay=weight_decay,
+            )
