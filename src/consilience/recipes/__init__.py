@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from consilience.errors import UnknownName
-from consilience.recipes import comparison, figure_2, figure_3, finite_size, graph_families
+from consilience.recipes import comparison, figure_2, figure_3, finite_size, graph_families, wide_transition
 from consilience.recipes.recipe import Execute, Recipe, Table
 
 _ALL = (
@@ -50,6 +50,18 @@ _ALL = (
         ),
         module=graph_families,
     ),
+    Recipe(
+        name="wide-transition",
+        summary="the collective-learning transition of wide networks, predicted by their kernel",
+        presets=MappingProxyType(
+            {
+                "quick": wide_transition.quick,
+                "default": wide_transition.WideTransition,
+                "full": wide_transition.full,
+            }
+        ),
+        module=wide_transition,
+    ),
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
@@ -82,4 +94,5 @@ __all__ = [
     "finite_size",
     "get",
     "graph_families",
+    "wide_transition",
 ]

@@ -166,10 +166,26 @@ def check_mixing(mixing: Any, num_agents: int) -> MixingMatrix:
     return matrix
 
 
+def check_row_stochastic(mixing: MixingMatrix) -> MixingMatrix:
+    """`mixing`, if agents that agree stay where they are: only then do all remain near θ⁰.
+
+    Raises:
+        IncompatiblePair: if its rows do not sum to one.
+    """
+    if not mixing.is_row_stochastic:
+        raise IncompatiblePair(
+            f"The rows of mixing matrix {mixing.name!r} do not sum to one, only its columns: mixing changes even "
+            "parameters on which all agree, and carries agents away from θ⁰, where the network is linear (push-sum "
+            "divides by weights to undo it, and has no closed form here). Give a matrix whose rows sum to one, "
+            "graphs.metropolis(graph) say, or the transpose."
+        )
+    return mixing
+
+
 def mixing_by_round(mixing: Any, num_agents: int) -> Callable[[int], Floats]:
-    """Round → (agents, agents), from a mixing matrix or a schedule of them."""
+    """Round → (agents, agents), from a mixing matrix or a schedule of them, whose rows sum to one."""
     if isinstance(mixing, MixingMatrix) or not callable(mixing):
-        weights = check_mixing(mixing, num_agents).weights
+        weights = check_row_stochastic(check_mixing(mixing, num_agents)).weights
         return lambda round: weights
 
     def scheduled(round: int) -> Floats:
@@ -177,7 +193,7 @@ def mixing_by_round(mixing: Any, num_agents: int) -> Callable[[int], Floats]:
 
         with jax.enable_x64(True):  # in single precision the rows of a schedule sum to 1 ± 6e-8
             weights = np.asarray(mixing(round), dtype=np.float64)
-        return check_mixing(weights, num_agents).weights
+        return check_row_stochastic(check_mixing(weights, num_agents)).weights
 
     return scheduled
 

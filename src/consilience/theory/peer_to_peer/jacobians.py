@@ -120,6 +120,11 @@ def jacobian_products(model: Any, params: Any, inputs: Any, directions: Any) -> 
         >>> change.shape, bool(np.allclose(change[..., 0], model.apply(params, x), atol=1e-6))
         ((5, 2, 1), True)
     """
+    return outputs_and_products(model, params, inputs, directions)[1]
+
+
+def outputs_and_products(model: Any, params: Any, inputs: Any, directions: Any) -> tuple[Floats, Floats]:
+    """f(x, θ), shape (samples, outputs), and `jacobian_products` from the same evaluation of the network."""
     import jax
     import jax.numpy as jnp
 
@@ -128,14 +133,15 @@ def jacobian_products(model: Any, params: Any, inputs: Any, directions: Any) -> 
         linear = jacobian(model, params, x)
         leaves, count = _directions(linear.params, directions)
         batch = batch_size(len(x))
-        result = np.empty((len(x), linear.num_outputs, count))
-        derivative = _compiled(linear.model, _change)
+        outputs, products = np.empty((len(x), linear.num_outputs)), np.empty((len(x), linear.num_outputs, count))
+        derivative = _compiled(linear.model, _value_and_change)
         for k in range(count):
             direction = [jnp.asarray(leaf[k], jnp.float64) for leaf in leaves]
             for start in range(0, len(x), batch):
-                change = derivative(linear.params, _padded(x[start : start + batch], batch), direction)
-                result[start : start + batch, :, k] = change[: len(x) - start]
-    return result
+                value, change = derivative(linear.params, _padded(x[start : start + batch], batch), direction)
+                outputs[start : start + batch] = value[: len(x) - start]
+                products[start : start + batch, :, k] = change[: len(x) - start]
+    return outputs, products
 
 
 def samples(name: str, values: Any) -> NDArray[Any]:
@@ -177,7 +183,7 @@ def _num_outputs(model: Model, params: Any, one: NDArray[Any]) -> int:
 
     try:
         outputs = jax.eval_shape(model.apply, params, one)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         shapes = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(params)}
         raise IncompatiblePair(
             f"The model {model.name!r} cannot be evaluated on samples of shape {one.shape[1:]} with parameters of "
@@ -228,17 +234,21 @@ def _factors(model: Model, params: Any, inputs: Any) -> Any:
     own = getattr(model, "jacobian_factors", None)
     if own is not None:
         return own(params, inputs)
-    one = jax.jacrev(lambda p, x: model.apply(p, x[None])[0])
-    leaves = jax.tree.leaves(jax.vmap(one, in_axes=(None, 0))(params, inputs))
-    return [(None, leaf.reshape(*leaf.shape[:2], -1)) for leaf in leaves]
+
+    def one(x: Any) -> Any:
+        rows = jax.jacrev(lambda p: model.apply(p, x[None])[0])(params)
+        return [(None, leaf.reshape(leaf.shape[0], -1)) for leaf in jax.tree.leaves(rows)]
+
+    # Sample by sample: side by side, all of this would be held once more.
+    return jax.lax.map(one, inputs)
 
 
-def _change(model: Model, params: Any, inputs: Any, direction: list[Any]) -> Any:
-    """How the outputs of a batch change along a direction, given by its leaves."""
+def _value_and_change(model: Model, params: Any, inputs: Any, direction: list[Any]) -> Any:
+    """The outputs of a batch, and how they change along a direction, given by its leaves."""
     import jax
 
     tangent = jax.tree.unflatten(jax.tree.structure(params), direction)
-    return jax.jvp(lambda p: model.apply(p, inputs), (params,), (tangent,))[1]
+    return jax.jvp(lambda p: model.apply(p, inputs), (params,), (tangent,))
 
 
 def _compiled(model: Model, function: Callable[..., Any]) -> Callable[..., Any]:

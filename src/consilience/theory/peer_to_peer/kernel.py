@@ -72,10 +72,11 @@ def kernel(model: Any, params: Any, x1: Any, x2: Any = None, *, max_memory: floa
         check_fits(len(rows), num_columns, tangent.num_outputs, max_memory)
         plan = _plan(tangent, len(rows), num_columns, max_memory)
         result = np.empty((len(rows), tangent.num_outputs, num_columns, tangent.num_outputs))
-        if columns is None:
-            _fill_symmetric(result, tangent, rows, plan)
-        else:
-            _fill(result, tangent, rows, columns, plan)
+        for block in _slices(0, len(rows), plan.rows):
+            if columns is None:
+                _fill_symmetric(result, tangent, rows, plan, block)
+            else:
+                _fill(result, tangent, rows, columns, plan, block)
         _check_depends(result, tangent, rows)
     return result
 
@@ -137,31 +138,31 @@ def _plan(tangent: Jacobian, num_rows: int, num_columns: int, max_memory: float)
     return _Plan(rows=min(rows, num_rows), batch=batch)
 
 
-def _fill(result: Floats, tangent: Jacobian, x1: NDArray[Any], x2: NDArray[Any], plan: _Plan) -> None:
-    for rows in _slices(0, len(x1), plan.rows):
-        held = tangent.at(x1[rows], plan.batch)
-        for columns in _slices(0, len(x2), plan.batch):
-            result[rows, :, columns] = _product(held, tangent.at(x2[columns], plan.batch))
-            _check_finite(result, rows, columns)
+def _fill(result: Floats, tangent: Jacobian, x1: NDArray[Any], x2: NDArray[Any], plan: _Plan, rows: slice) -> None:
+    """The given rows of a kernel between two sets."""
+    held = tangent.at(x1[rows], plan.batch)
+    for columns in _slices(0, len(x2), plan.batch):
+        result[rows, :, columns] = _product(held, tangent.at(x2[columns], plan.batch))
+        _check_finite(result, rows, columns)
 
 
-def _fill_symmetric(result: Floats, tangent: Jacobian, x: NDArray[Any], plan: _Plan) -> None:
-    """The blocks right of the diagonal are those below it, transposed."""
-    for rows in _slices(0, len(x), plan.rows):
-        held = tangent.at(x[rows], plan.batch)
-        for columns in _slices(rows.start, rows.stop, plan.batch):
-            first, last = columns.start - rows.start, columns.stop - rows.start
-            block = _product(_part(held, slice(first, None)), _part(held, slice(first, last)))
-            square = block[: last - first]
-            square[...] = (square + _transposed(square)) / 2
-            result[columns.start : rows.stop, :, columns] = block
-            result[columns, :, columns.start : rows.stop] = _transposed(block)
-            _check_finite(result, slice(columns.start, rows.stop), columns)
-        for columns in _slices(rows.stop, len(x), plan.batch):
-            block = _product(held, tangent.at(x[columns], plan.batch))
-            result[rows, :, columns] = block
-            result[columns, :, rows] = _transposed(block)
-            _check_finite(result, rows, columns)
+def _fill_symmetric(result: Floats, tangent: Jacobian, x: NDArray[Any], plan: _Plan, rows: slice) -> None:
+    """The given rows of a kernel within a set, from the diagonal on, and the same columns, which are their transpose."""
+    held = tangent.at(x[rows], plan.batch)
+    for columns in _slices(rows.start, rows.stop, plan.batch):
+        below = slice(columns.start, rows.stop)
+        first, last = columns.start - rows.start, columns.stop - rows.start
+        block = _product(_part(held, slice(first, None)), _part(held, slice(first, last)))
+        square = block[: last - first]
+        square[...] = (square + _transposed(square)) / 2
+        result[below, :, columns] = block
+        result[columns, :, below] = _transposed(block)
+        _check_finite(result, below, columns)
+    for columns in _slices(rows.stop, len(x), plan.batch):
+        block = _product(held, tangent.at(x[columns], plan.batch))
+        result[rows, :, columns] = block
+        result[columns, :, rows] = _transposed(block)
+        _check_finite(result, rows, columns)
 
 
 def _product(rows: Factors, columns: Factors) -> Floats:

@@ -20,7 +20,7 @@ from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.models import as_model, parameter_shapes
 from consilience.theory.peer_to_peer.arguments import Floats, LearningData, learning_data
 from consilience.theory.peer_to_peer.infinite_width import InfiniteWidthKernel
-from consilience.theory.peer_to_peer.jacobians import double_params, jacobian_products, samples
+from consilience.theory.peer_to_peer.jacobians import double_params, outputs_and_products, samples
 from consilience.theory.peer_to_peer.kernel import check_fits, kernel
 
 LARGEST_NONLINEARITY = 0.1
@@ -216,27 +216,29 @@ def _infinitely_wide(
 def _finite(model: Any, params: Any, data: LearningData, offsets: Any, max_memory: float) -> Linearization:
     import jax
 
-    _refuse_several(model, params, data)
+    refuse_several(model, params, data)
     num_outputs = data.targets.shape[1]
     num_rows, num_test = len(data.inputs) * num_outputs, len(data.test_inputs) * num_outputs
     check_fits(len(data.inputs), len(data.inputs) + len(data.test_inputs), num_outputs, max_memory)
-    outputs, test_outputs = (_outputs(model, params, x, num_outputs) for x in (data.inputs, data.test_inputs))
     directions, norms = _directions(params, offsets, len(data.sizes))
+    outputs, border = outputs_and_products(model, params, data.inputs, directions)
+    _check_outputs(model, outputs, num_outputs)
+    border, test_outputs = border.reshape(num_rows, -1), np.empty((0, num_outputs))
     m = num_rows + len(norms)
     gram = np.empty((m, m + num_test))
     gram[:num_rows, :num_rows] = kernel(model, params, data.inputs, max_memory=max_memory).reshape(num_rows, num_rows)
-    border = jacobian_products(model, params, data.inputs, directions).reshape(num_rows, -1)
     gram[:num_rows, num_rows:m], gram[num_rows:, :num_rows] = border, border.T
     flat = np.concatenate([np.reshape(leaf, (len(norms), -1)) for leaf in jax.tree.leaves(directions)], axis=1)
     gram[num_rows:, num_rows:m] = flat @ flat.T
     if num_test:
         cross = kernel(model, params, data.inputs, data.test_inputs, max_memory=max_memory)
         gram[:num_rows, m:] = cross.reshape(num_rows, num_test)
-        gram[num_rows:, m:] = jacobian_products(model, params, data.test_inputs, directions).reshape(num_test, -1).T
+        test_outputs, border_of_test = outputs_and_products(model, params, data.test_inputs, directions)
+        gram[num_rows:, m:] = border_of_test.reshape(num_test, -1).T
     start = np.zeros((len(data.sizes), len(norms)))
     if offsets is not None:
         np.fill_diagonal(start[:, 1:], norms[1:])
-        _check_offsets(model, params, offsets, data, outputs, border[:, 1:] * norms[1:])
+        check_offsets(model, params, offsets, data, outputs, border[:, 1:] * norms[1:])
     return Linearization(
         sizes=data.sizes,
         num_outputs=num_outputs,
@@ -251,7 +253,7 @@ def _finite(model: Any, params: Any, data: LearningData, offsets: Any, max_memor
     )
 
 
-def _outputs(model: Any, params: Any, inputs: NDArray[Any], num_outputs: int) -> Floats:
+def outputs_at(model: Any, params: Any, inputs: NDArray[Any], num_outputs: int) -> Floats:
     """f(x, θ⁰) in double precision, shape (samples, outputs)."""
     import jax
 
@@ -261,16 +263,20 @@ def _outputs(model: Any, params: Any, inputs: NDArray[Any], num_outputs: int) ->
     with jax.enable_x64(True):
         double = double_params(model, params)
         outputs = np.concatenate([np.asarray(model.apply(double, samples("inputs", batch))) for batch in batches])
+    _check_outputs(model, outputs, num_outputs)
+    return outputs
+
+
+def _check_outputs(model: Any, outputs: Floats, num_outputs: int) -> None:
     if outputs.shape[1:] != (num_outputs,):
         raise IncompatiblePair(
             f"The model {model.name!r} turns an input into outputs of shape {outputs.shape[1:]}, but the targets have "
             f"{num_outputs} components. Give it as many outputs as there are targets: model.init(key, input_shape, "
             f"{num_outputs})."
         )
-    return outputs
 
 
-def _refuse_several(model: Any, params: Any, data: LearningData) -> None:
+def refuse_several(model: Any, params: Any, data: LearningData) -> None:
     """Refuses one set of parameters per agent, with the reason."""
     import jax
 
@@ -292,14 +298,8 @@ def _directions(params: Any, offsets: Any, num_agents: int) -> tuple[Any, Floats
     leaves, structure = jax.tree.flatten(params)
     stacked = [np.asarray(leaf, np.float64)[None] for leaf in leaves]
     if offsets is not None:
-        given, its_structure = jax.tree.flatten(offsets)
-        expected, seen = [(num_agents, *np.shape(leaf)) for leaf in leaves], [np.shape(leaf) for leaf in given]
-        if its_structure != structure or seen != expected:
-            raise InvalidSpec(
-                f"offsets has leaves of shapes {seen}, but with these parameters and {num_agents} agents they are "
-                f"{expected}. Give θ_q(0) − θ⁰, a pytree like params with a leading axis of agents."
-            )
-        stacked = [np.concatenate([one, np.asarray(o, np.float64)]) for one, o in zip(stacked, given, strict=True)]
+        given = offset_leaves(params, offsets, num_agents)
+        stacked = [np.concatenate(pair) for pair in zip(stacked, given, strict=True)]
     squares = np.sum([np.square(leaf.reshape(len(leaf), -1)).sum(axis=1) for leaf in stacked], axis=0)
     norms = np.sqrt(squares)
     inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
@@ -307,7 +307,22 @@ def _directions(params: Any, offsets: Any, num_agents: int) -> tuple[Any, Floats
     return jax.tree.unflatten(structure, units), norms
 
 
-def _check_offsets(model: Any, params: Any, offsets: Any, data: LearningData, outputs: Floats, linear: Floats) -> None:
+def offset_leaves(params: Any, offsets: Any, num_agents: int) -> list[Floats]:
+    """The leaves of `offsets`, shapes (agents, ...), in the order of those of `params`."""
+    import jax
+
+    leaves, structure = jax.tree.flatten(params)
+    given, its_structure = jax.tree.flatten(offsets)
+    expected, seen = [(num_agents, *np.shape(leaf)) for leaf in leaves], [np.shape(leaf) for leaf in given]
+    if its_structure != structure or seen != expected:
+        raise InvalidSpec(
+            f"offsets has leaves of shapes {seen}, but with these parameters and {num_agents} agents they are "
+            f"{expected}. Give θ_q(0) − θ⁰, a pytree like params with a leading axis of agents."
+        )
+    return [np.asarray(leaf, np.float64) for leaf in given]
+
+
+def check_offsets(model: Any, params: Any, offsets: Any, data: LearningData, outputs: Floats, linear: Floats) -> None:
     """Refuse offsets that leave the region in which the network is linear; `linear` is J times each offset."""
     import jax
 
@@ -315,7 +330,7 @@ def _check_offsets(model: Any, params: Any, offsets: Any, data: LearningData, ou
     for agent in range(len(data.sizes)):
         offset = jax.tree.map(lambda leaf, agent=agent: np.asarray(leaf, np.float64)[agent], offsets)
         moved = jax.tree.map(lambda leaf, change: np.asarray(leaf, np.float64) + change, params, offset)
-        change = _outputs(model, moved, data.inputs, outputs.shape[1]) - outputs
+        change = outputs_at(model, moved, data.inputs, outputs.shape[1]) - outputs
         missed, size = np.linalg.norm(change.ravel() - linear[:, agent]), np.linalg.norm(change)
         if missed > LARGEST_NONLINEARITY * size + 1e-9 * scale:  # rounding of an offset that does nothing
             raise InvalidSpec(

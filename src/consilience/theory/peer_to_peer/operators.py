@@ -32,7 +32,7 @@ class AffineMap:
 def curvature(coordinates: Coordinates, weight_decay: float = 0.0) -> Floats:
     """H = blockdiag(H_q + 2γI)."""
     blocks = [coordinates.curvature(agent) for agent in range(coordinates.linearization.num_agents)]
-    return scipy.linalg.block_diag(*blocks) + 2 * weight_decay * np.eye(coordinates.size)
+    return np.asarray(scipy.linalg.block_diag(*blocks)) + 2 * weight_decay * np.eye(coordinates.size)
 
 
 def force(coordinates: Coordinates, weight_decay: float = 0.0) -> Floats:

@@ -9,16 +9,18 @@ import numpy as np
 import xarray as xr
 
 from consilience.axes import ROUND
+from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import (
     check_algorithm,
     check_count,
     check_keep,
-    check_mixing,
     check_rate,
     check_time,
     mixing_by_round,
 )
+from consilience.theory.peer_to_peer.dynamics import dynamics
 from consilience.theory.peer_to_peer.linearization import Linearization, linearize
+from consilience.theory.peer_to_peer.powers import states
 from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure
 from consilience.theory.peer_to_peer.rounds import State, advance, initial_state
 
@@ -53,7 +55,8 @@ def predict(
         inputs: shape (agents, samples, ...), or one array (samples, ...) per agent.
         targets: shape (agents, samples, outputs), or one array (samples, outputs) per agent.
         mixing: W, a mixing matrix or an array (agents, agents); or a schedule, round → (agents, agents), for
-            time="rounds". For Eq. (2) of paper 001, W = `graphs.diffusive(graph, learning_rate=η, coupling=σ)` and "dgd".
+            time="rounds". For Eq. (2) of paper 001, "dgd" and W = `graphs.diffusive(graph, learning_rate=η,
+            coupling=σ)`.
         algorithm: "dgd" (mix and step at once), "atc" (adapt, then combine) or "cta" (combine, then adapt).
         learning_rate: η > 0.
         num_rounds: rounds to predict.
@@ -141,47 +144,33 @@ def trajectory(
         True
     """
     lin = linearization
-    check_algorithm(algorithm)
     rate = check_rate("learning_rate", learning_rate, positive=True)
-    decay = check_rate("weight_decay", weight_decay)
     count = check_count("num_rounds", num_rounds)
     every = check_count("record_every", record_every, least=1)
     kept = check_keep(keep, KEEP)
     rounds = np.append(np.arange(0, count, every), count)
-    if check_time(time) == "flow":
-        raise NotImplementedError
-    states = _repeated(lin, mixing, algorithm=algorithm, learning_rate=rate, weight_decay=decay, rounds=rounds)
+    parts = {"algorithm": algorithm, "learning_rate": rate, "weight_decay": weight_decay}
+    if check_time(time) == "rounds" and callable(mixing) and not isinstance(mixing, MixingMatrix):
+        method, found = "kernel, repeated rounds", _scheduled(lin, mixing, rounds, **parts)
+    else:
+        method, found = states(dynamics(lin, mixing, **parts), rounds, time)
     with np.errstate(over="ignore", invalid="ignore"):  # beyond the stability limit losses grow without bound
-        records = [measure(lin, state, kept) for state in states]
+        records = [measure(lin, state, kept) for state in found]
     recorded = {name: np.stack([record[name] for record in records]) for name in records[0]}
-    return as_dataset(
-        lin,
-        recorded,
-        {ROUND: rounds, "time": rate * rounds},
-        algorithm=algorithm,
-        learning_rate=rate,
-        weight_decay=decay,
-        time=time,
-        method="kernel, repeated rounds",
-    )
+    return as_dataset(lin, recorded, {ROUND: rounds, "time": rate * rounds}, **parts, time=time, method=method)
 
 
-def _repeated(
-    lin: Linearization, mixing: Any, *, algorithm: str, learning_rate: float, weight_decay: float, rounds: np.ndarray
+def _scheduled(
+    lin: Linearization, mixing: Any, rounds: np.ndarray, *, algorithm: str, learning_rate: float, weight_decay: float
 ) -> Iterator[State]:
-    """The states after the given rounds, by repeated application."""
+    """The states after the given rounds, with another mixing matrix in each."""
     weights_of = mixing_by_round(mixing, lin.num_agents)
-    state, rate = initial_state(lin), np.array([learning_rate])
-    wanted = set(rounds.tolist())
-    for round in range(int(rounds[-1]) + 1):
-        if round in wanted:
-            yield state
-        if round < rounds[-1]:
-            state = advance(
-                lin,
-                state,
-                weights_of(round)[None],
-                algorithm=algorithm,
-                learning_rate=rate,
-                weight_decay=weight_decay,
-            )
+    check_algorithm(algorithm)
+    check_rate("weight_decay", weight_decay)
+    state, rate, round = initial_state(lin), np.array([learning_rate]), 0
+    for wanted in rounds:
+        while round < wanted:
+            weights = weights_of(round)[None]
+            state = advance(lin, state, weights, algorithm=algorithm, learning_rate=rate, weight_decay=weight_decay)
+            round += 1
+        yield state

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from consilience.axes import AGENT
-from consilience.theory.peer_to_peer.arguments import Floats
+from consilience.theory.peer_to_peer.arguments import Floats, LearningData
 from consilience.theory.peer_to_peer.linearization import Linearization
 from consilience.theory.peer_to_peer.rounds import State
 
@@ -40,8 +40,7 @@ def losses(linearization: Linearization, state: State) -> dict[str, Floats]:
     """Train loss, objective and test loss of every agent, each of shape (replicas, agents)."""
     lin = linearization
     train, test = squared_errors(lin, state)
-    shards = zip(lin.shards, lin.sizes, strict=True)
-    by_shard = np.stack([train[..., rows].sum(axis=-1) / (2 * size) for rows, size in shards], axis=-1)
+    by_shard = np.add.reduceat(train, [rows.start for rows in lin.shards], axis=-1) / (2 * lin.sizes)
     num_test = max(test.shape[-1] // lin.rows_per_sample, 1)
     return {
         "train_loss": np.diagonal(by_shard, axis1=-2, axis2=-1).copy(),
@@ -93,18 +92,18 @@ def dimensions(name: str) -> tuple[str, ...]:
 
 
 def as_dataset(
-    linearization: Linearization, recorded: dict[str, Floats], leading: dict[str, Any], **attrs: Any
+    data: Linearization | LearningData, recorded: dict[str, Floats], leading: dict[str, Any], **attrs: Any
 ) -> xr.Dataset:
     """Quantities with one leading dimension, whose coordinates are `leading` (the first names it), as a data set."""
-    lin = linearization
+    num_agents = len(data.sizes)
     dimension = next(iter(leading))
     variables = {
         name: ((dimension, *dimensions(name)), values, {"long_name": _DESCRIPTIONS[name]})
         for name, values in recorded.items()
-        if len(lin.test_targets) or not name.startswith("test_")
+        if len(data.test_targets) or not name.startswith("test_")
     }
     coords = {name: (dimension, np.asarray(values)) for name, values in leading.items()}
-    coords[AGENT] = (AGENT, np.arange(lin.num_agents))
+    coords[AGENT] = (AGENT, np.arange(num_agents))
     if {"train_outputs", "train_errors"} & set(variables):
-        coords["held_by"] = ("sample", np.repeat(np.arange(lin.num_agents), lin.sizes))
+        coords["held_by"] = ("sample", np.repeat(np.arange(num_agents), data.sizes))
     return xr.Dataset(variables, coords, attrs)

@@ -62,10 +62,10 @@ def gradient(linearization: Linearization, state: State, weight_decay: float = 0
     """∇L_q(θ_q) of every agent: E_qᵀ(E_q K a_q + E_q r)/n_q + 2γ(θ_q − θ⁰ + θ⁰), and its inner products."""
     lin = linearization
     coefficients, products = np.zeros_like(state.coefficients), np.empty_like(state.products)
-    for agent, rows in enumerate(lin.shards):
-        residual = (state.products[:, agent, :, rows] + lin.residuals[rows].T) / lin.sizes[agent]
-        coefficients[:, agent, :, rows] = residual
-        products[:, agent] = residual @ lin.gram[rows]
+    if (lin.sizes == lin.sizes[0]).all():
+        _fill_equal(lin, state, coefficients, products)
+    else:
+        _fill_unequal(lin, state, coefficients, products)
     if weight_decay:
         coefficients += 2 * weight_decay * state.coefficients
         products += 2 * weight_decay * state.products
@@ -74,6 +74,27 @@ def gradient(linearization: Linearization, state: State, weight_decay: float = 0
             coefficients[..., lin.num_rows] += pull
             products += pull * lin.gram[lin.num_rows]
     return State(coefficients, products)
+
+
+def _fill_unequal(lin: Linearization, state: State, coefficients: Floats, products: Floats) -> None:
+    """Residuals of each agent on its own data into its rows, and their product with the kernel."""
+    for agent, rows in enumerate(lin.shards):
+        residual = (state.products[:, agent, :, rows] + lin.residuals[rows].T) / lin.sizes[agent]
+        coefficients[:, agent, :, rows] = residual
+        products[:, agent] = residual @ lin.gram[rows]
+
+
+def _fill_equal(lin: Linearization, state: State, coefficients: Floats, products: Floats) -> None:
+    """The same for shards of one size, all agents at once: for small problems the loop is what takes the time."""
+    agents, num_rows = np.arange(lin.num_agents), lin.num_rows // lin.num_agents
+    shape = (*state.products.shape[:3], lin.num_agents, num_rows)
+    own = state.products[..., : lin.num_rows].reshape(shape)[:, agents, :, agents]  # (agents, replicas, columns, rows)
+    start = lin.residuals.T.reshape(lin.num_columns, lin.num_agents, num_rows).swapaxes(0, 1)
+    residual = (own + start[:, None]) / lin.sizes[0]
+    kernel = lin.gram[: lin.num_rows].reshape(lin.num_agents, num_rows, -1)
+    flat = residual.reshape(lin.num_agents, -1, num_rows) @ kernel
+    products[:] = flat.reshape(*residual.shape[:3], -1).swapaxes(0, 1)
+    coefficients[..., : lin.num_rows].reshape(shape)[:, agents, :, agents] = residual
 
 
 def advance(

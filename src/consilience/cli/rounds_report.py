@@ -1,0 +1,242 @@
+"""What `consilience predict rounds` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consilience.cli.console import print_table, results
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from consilience.experiments.deployment import Deployment
+    from consilience.experiments.rounds_prediction import RoundsPrediction
+
+_LOSSES = {"test_loss": "test loss", "train_loss": "train loss (own data)", "objective": "loss on everybody's data"}
+_SHOWN_MODES = 5
+
+
+def as_data(deployment: Deployment, prediction: RoundsPrediction, candidates: xr.Dataset | None) -> dict[str, Any]:
+    """The prediction as plain data."""
+    from consilience.experiments.candidates import recommend
+
+    agents, checked = prediction.agents, prediction.stability
+    found: dict[str, Any] = {
+        **_setting(deployment, prediction),
+        "outcome": dict(agents.attrs),
+        "slowest": prediction.slowest,
+        "agents": [
+            {
+                "agent": agent,
+                "samples_by_class": deployment.classes[agent].tolist(),
+                **{name: agents[name].values[agent].item() for name in agents.data_vars},
+            }
+            for agent in range(len(deployment.shards))
+        ],
+        "stability": {
+            "largest_learning_rate": prediction.largest_learning_rate,
+            "spectral_radius": checked.spectral_radius,
+            "is_stable": checked.is_stable,
+            "reasons": list(checked.reasons),
+        },
+        "modes": None if prediction.modes is None else _records(prediction.modes, "mode"),
+    }
+    if candidates is not None:
+        choice = recommend(candidates)
+        found["candidates"] = _records(candidates, "candidate")
+        found["recommendation"] = None if choice is None else vars(choice)
+    return found
+
+
+def _setting(deployment: Deployment, prediction: RoundsPrediction) -> dict[str, Any]:
+    d = deployment
+    return {
+        "task": d.task.name,
+        "partition": d.shards.name,
+        "num_agents": len(d.shards),
+        "num_samples": d.linearization.sizes.tolist(),
+        "num_test": d.task.num_test,
+        "model": getattr(d.model, "name", repr(d.model)),
+        "num_parameters": d.num_parameters,
+        "seed": d.seed,
+        "algorithm": d.algorithm,
+        "graph": d.graph.name,
+        "mixing": prediction.mixing.name,
+        "mixing_weights": prediction.mixing.weights.tolist(),
+        "coupling": d.coupling,
+        "learning_rate": prediction.learning_rate,
+        "weight_decay": d.weight_decay,
+        "quantity": prediction.quantity,
+        "target": prediction.target,
+    }
+
+
+def _records(table: xr.Dataset, dimension: str) -> list[dict[str, Any]]:
+    """One dictionary per entry of `dimension`; complex numbers as pairs."""
+    variables = {name: var.transpose(dimension, ...).values for name, var in table.variables.items()
+                 if dimension in var.dims}  # fmt: skip
+    variables = {
+        str(name): np.stack([values.real, values.imag], axis=-1) if np.iscomplexobj(values) else values
+        for name, values in variables.items()
+    }
+    return [{name: values[k].tolist() for name, values in variables.items()} for k in range(table.sizes[dimension])]
+
+
+def print_report(
+    deployment: Deployment, prediction: RoundsPrediction, candidates: xr.Dataset | None, asked: dict[str, bool]
+) -> None:
+    """All of it, in words and tables."""
+    _print_setting(deployment, prediction, asked)
+    _print_agents(deployment, prediction)
+    _print_stability(deployment, prediction)
+    if candidates is not None:
+        _print_candidates(deployment, prediction, candidates)
+    results.print(
+        "\nExact for a network that is linear in its parameters, trained on full batches from a common start. A network "
+        "of finite width\ndeparts from it by about 1/√width; mini-batches add noise on top."
+    )
+
+
+def _print_setting(deployment: Deployment, prediction: RoundsPrediction, asked: dict[str, bool]) -> None:
+    d, lin = deployment, deployment.linearization
+    low, high = lin.sizes.min(), lin.sizes.max()
+    each = f"{low}" if low == high else f"{low} to {high}"
+    parameters = "" if d.num_parameters is None else f", {d.num_parameters:,} parameters, seed {d.seed}"
+    rate, goal = prediction.learning_rate, prediction.target
+    rate_reason = "" if asked["learning_rate"] else " (half of the largest stable one)"
+    goal_reason = "" if asked["target"] else " (half of what it is at the start)"
+    decay = f", γ = {d.weight_decay:g}" if d.weight_decay else ""
+    results.print(
+        f"\n{d.task.name}: {len(d.shards)} agents with {each} samples each ({d.shards.name}), {d.task.num_test} test "
+        f"samples\n{getattr(d.model, 'name', d.model)}{parameters}\n"
+        f"{d.algorithm} with W = {prediction.mixing.name}, η = {rate:.4g}{rate_reason}{decay}\n"
+        f"target: {_LOSSES[prediction.quantity]} ≤ {goal:.4g}{goal_reason}"
+    )
+
+
+def _print_agents(deployment: Deployment, prediction: RoundsPrediction) -> None:
+    found = prediction.agents
+    rows = [
+        [
+            str(agent),
+            _classes(deployment.classes[agent]),
+            str(deployment.linearization.sizes[agent]),
+            f"{found.initial_loss.values[agent]:.3g}",
+            _rounds(found, agent, ""),
+            _loss(found.limit.values[agent]),
+            _rounds(found, agent, "_alone"),
+            _loss(found.limit_alone.values[agent]),
+        ]
+        for agent in range(len(deployment.shards))
+    ]
+    headings = ["agent", "classes", "samples", "start", "rounds", "tends to", "alone: rounds", "tends to"]
+    print_table("\nrounds to the target, together and alone (W = I)", headings, rows)
+    results.print(_summary(prediction))
+
+
+def _summary(prediction: RoundsPrediction) -> str:
+    found, slowest = prediction.agents, prediction.slowest
+    together, alone = found.rounds.values, found.rounds_alone.values
+    num_agents, num_together, num_alone = len(together), np.isfinite(together).sum(), np.isfinite(alone).sum()
+    if num_together == num_agents and together.max() == 0:
+        return "Every agent is at the target before the first round. Ask for a lower one."
+    if num_together == num_agents:
+        fastest = int(np.argmin(together))
+        first = f"The slowest is agent {slowest}, after {together[slowest]:.0f} rounds; the fastest, agent {fastest}, "
+        first += f"takes {together[fastest]:.0f}."
+    else:
+        first = f"{num_agents - num_together} of {num_agents} agents do not arrive, agent {slowest} least of all."
+    within = f"within {found.attrs['rounds_computed_alone']:,} rounds"
+    if num_alone == 0:
+        second = f"Alone nobody arrives {within}."
+    elif num_alone < num_agents:
+        second = f"Alone {num_alone} of {num_agents} arrive {within}."
+    else:
+        second = f"Alone everybody arrives, too, the last after {alone.max():.0f} rounds."
+    again = np.flatnonzero(found.rises_again.values | found.rises_again_alone.values)
+    third = "" if not len(again) else " *: the loss rises above the target again."
+    return f"{first} {second}{third}"
+
+
+def _rounds(found: xr.Dataset, agent: int, suffix: str) -> str:
+    rounds, last = found[f"rounds{suffix}"].values[agent], found[f"last_loss{suffix}"].values[agent]
+    if math.isfinite(rounds):
+        return f"{rounds:,.0f}" + "*" * bool(found[f"rises_again{suffix}"].values[agent])
+    outcome, computed = found.attrs[f"outcome{suffix}"], found.attrs[f"rounds_computed{suffix}"]
+    if outcome == "diverged":
+        return "diverges"
+    return "never" if outcome == "settled" else f"> {computed:,} ({_loss(last)} then)"
+
+
+def _loss(value: float) -> str:
+    if math.isnan(value):
+        return "–"
+    return "0" if value < 1e-9 else f"{value:.3g}"
+
+
+def _classes(counts: np.ndarray) -> str:
+    """The classes of an agent."""
+    held = np.flatnonzero(counts)
+    return ", ".join(map(str, held)) if len(held) <= 3 else f"{len(held)} classes"
+
+
+def _print_stability(deployment: Deployment, prediction: RoundsPrediction) -> None:
+    rate, limit, checked = prediction.learning_rate, prediction.largest_learning_rate, prediction.stability
+    if rate < limit:
+        share = "any learning rate is stable" if math.isinf(limit) else f"{rate / limit:.0%} of the largest stable one"
+        results.print(f"\nη = {rate:.4g} is {share}, {limit:.4g}; spectral radius of a round {_radius(checked)}")
+    elif limit > 0:
+        results.print(
+            f"\nη = {rate:.4g} is beyond the largest stable learning rate, {limit:.4g}: rounds diverge "
+            f"(spectral radius {_radius(checked)}). Write --learning-rate {limit / 2:.2g}, say."
+        )
+    else:
+        results.print(f"\nNo learning rate is stable with this W; spectral radius of a round {_radius(checked)}.")
+    for reason in checked.reasons:
+        results.print(f"- {reason}")
+
+
+def _radius(checked: Any) -> str:
+    radius = checked.spectral_radius
+    return f"1 − {1 - radius:.2g}" if 0.99 < radius < 1 else f"{radius:.6g}"
+
+
+def _print_candidates(deployment: Deployment, prediction: RoundsPrediction, candidates: xr.Dataset) -> None:
+    from consilience.experiments.candidates import ROBUST, recommend
+
+    choice = recommend(candidates)
+    chosen = {}
+    if choice is not None:
+        chosen = {"← best": choice.best, "(rounds)": choice.fewest_rounds, "(messages)": choice.fewest_messages}
+    rows = []
+    for k in range(candidates.sizes["candidate"]):
+        one = {name: candidates[name].values[k] for name in (*candidates.data_vars, "graph", "learning_rate")}
+        marks = "".join(f" {mark}" for mark, index in chosen.items() if index == k)
+        reached = math.isfinite(one["rounds"])
+        rows.append(
+            [
+                str(one["graph"]),
+                f"{one['learning_rate']:.3g}",
+                f"{one['share_of_limit']:.0%}",
+                f"{one['rounds']:,.0f}" if reached else _failure(one),
+                str(one["slowest"]) if reached else "–",
+                f"{one['messages_per_round']}",
+                f"{one['messages']:,.0f}{marks}" if reached else f"–{marks}",
+            ]
+        )
+    headings = ["graph", "η", "of its limit", "rounds", "slowest agent", "messages per round", "messages"]
+    print_table("\ncandidates: until the slowest agent is at the target", headings, rows)
+    results.print(choice.sentence if choice else "None of these candidates reaches the target.")
+    size = "" if deployment.num_parameters is None else (
+        f" A message holds {deployment.num_parameters:,} parameters, {4 * deployment.num_parameters / 1e6:.2g} MB."
+    )  # fmt: skip
+    results.print(f"Candidates above {ROBUST:.0%} of their largest stable learning rate are not recommended.{size}")
+
+
+def _failure(one: dict[str, Any]) -> str:
+    if one["outcome"] == "diverged":
+        return "diverges"
+    return "never" if one["outcome"] == "settled" else f"> {one['rounds_computed']:,}"
