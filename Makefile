@@ -29,6 +29,7 @@ docs: $(VENV)/.installed-test
 bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
 	$(BIN)/python benchmarks/throughput.py --torch-python $(VENV)-torch/bin/python
 	$(BIN)/python benchmarks/landau.py
+	$(BIN)/python benchmarks/peer_to_peer.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'

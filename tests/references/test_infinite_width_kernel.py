@@ -87,21 +87,23 @@ def test_kernel_is_what_integration_gives(
     np.testing.assert_allclose(theta(np.concatenate([x1, x2]))[0, 1], expected[1], rtol=QUADRATURE)
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
+@pytest.mark.parametrize("activation", ["relu", "erf"])
 def test_kernels_are_the_means_over_draws_of_a_narrow_network(activation: str) -> None:
     """With one hidden layer the means are exact at any width; 4000 draws, five standard errors, both signs."""
     model = models.ntk_mlp(1, 8, activation=activation, weight_variance=1.5, bias_variance=0.2)
     x = np.array([[1.0, -0.5], [-0.3, 0.8], [-1.0, -1.0]])
     theta = infinite_width_kernel(1, activation, 1.5, 0.2)
 
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        params = model.init(key, (2,), 1)
+    def moments(params: Any) -> tuple[Any, Any]:
         factors = model.jacobian_factors(params, x)
         tangent = sum((a @ a.T) * (s[:, 0] @ s[:, 0].T) for a, s in factors)
         outputs = model.apply(params, x)
         return outputs @ outputs.T, tangent
 
-    draws = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 4000))
+    random = np.random.default_rng(0)
+    shapes = models.parameter_shapes(model, (2,), 1)
+    params = jax.tree.map(lambda leaf: random.normal(size=(4000, *leaf.shape)).astype(np.float32), shapes)
+    draws = jax.jit(jax.vmap(moments))(params)
     for samples, expected in zip(draws, (theta.covariance(x), theta(x)), strict=True):
         samples = np.asarray(samples, np.float64)
         error = 5 * samples.std(axis=0) / np.sqrt(len(samples))
@@ -114,7 +116,7 @@ def test_affine_and_linear_networks() -> None:
     affine = 1.5 * np.einsum("nij,mij->nm", x, x) / 4 + 0.2
     np.testing.assert_allclose(infinite_width_kernel(0, "relu", 1.5, 0.2)(x), affine, rtol=1e-14)
     model = models.ntk_mlp(0, weight_variance=1.5, bias_variance=0.2)
-    params = model.init(jax.random.key(0), (2, 2), 1)
+    params = jax.tree.map(lambda leaf: np.ones(leaf.shape), models.parameter_shapes(model, (2, 2), 1))
     np.testing.assert_allclose(kernel(model, params, x)[:, 0, :, 0], affine, rtol=0, atol=1e-14)
     hidden = 1.5 * affine + 0.2
     linear = infinite_width_kernel(1, "linear", 1.5, 0.2)

@@ -20,8 +20,11 @@ from consilience import graphs, models
 from consilience.algorithms import DGD, AdaptThenCombine, Algorithm, CombineThenAdapt, DiffusiveCoupling
 from consilience.graphs import MixingMatrix
 from consilience.theory import peer_to_peer
+from consilience.theory.peer_to_peer.dynamics import dynamics
 from consilience.theory.peer_to_peer.flow import flow
 from consilience.theory.peer_to_peer.parameters import parameters
+from consilience.theory.peer_to_peer.powers import repeated
+from consilience.theory.peer_to_peer.quantities import measure
 
 MODEL = models.ntk_mlp(depth=0, weight_variance=2.0, bias_variance=0.3)
 SIZES = (3, 5, 2, 4, 6)
@@ -206,8 +209,14 @@ def test_rounds(given: Problem, mixing: MixingMatrix, algorithm: str) -> None:
     run = peer_to_peer.trajectory(
         network, mixing, algorithm=algorithm, learning_rate=RATE, num_rounds=ROUNDS, keep=KEPT
     )
-    assert quantities(given, theta)["objective"][-1].mean() < 0.5 * quantities(given, theta)["objective"][0].mean()
+    assert run.objective[-1].mean() < 0.5 * run.objective[0].mean()
     assert_predicted(given, network, run, theta)
+    of = dynamics(network, mixing, algorithm=algorithm, learning_rate=RATE)
+    (last,) = repeated(of, np.array([ROUNDS]), "rounds")  # whichever way was cheapest above
+    expected = quantities(given, theta[-1:])
+    for name, values in measure(network, last).items():
+        scale = np.abs(theta).max() if name == "consensus_distance" else float(run[name].max())
+        assert np.abs(values - expected[name][0]).max() < ROUNDING * scale, name
 
 
 @pytest.mark.parametrize("algorithm", ["dgd", "atc", "cta"])
@@ -263,8 +272,11 @@ def simulate(given: Problem, algorithm: Algorithm, mixing: MixingMatrix | None, 
 
 @pytest.mark.parametrize(
     ("name", "algorithm"),
-    [("dgd", DGD(RATE)), ("atc", AdaptThenCombine(RATE)), ("cta", CombineThenAdapt(RATE))],
-    ids=["dgd", "atc", "cta"],
+    [
+        pytest.param("dgd", DGD(RATE), marks=pytest.mark.slow),  # compiled anew; Eq. (2), below, is the same
+        pytest.param("atc", AdaptThenCombine(RATE), marks=pytest.mark.slow),
+        ("cta", CombineThenAdapt(RATE)),
+    ],
 )
 def test_simulated(name: str, algorithm: Algorithm) -> None:
     mixing = MIXINGS["star"]

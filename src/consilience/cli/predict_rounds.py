@@ -53,7 +53,7 @@ def rounds(
     samples: Annotated[
         int | None,
         typer.Option(
-            "--samples", help="Of each agent at most; by default 500 in all, 150 with one-hot.", show_default=False
+            "--samples", help="Of each agent at most; by default 500 in all, 100 with one-hot.", show_default=False
         ),
     ] = None,
     targets: Annotated[
@@ -166,5 +166,5 @@ def _width(text: str) -> int | None:
 def _size(deployment: Deployment) -> str:
     lin = deployment.linearization
     size = lin.gram.nbytes
-    pace = f", {1000 * size / _BYTES_PER_SECOND:.0f} s per 1,000 rounds or so" if size > 1e8 else ""
+    pace = f", {1000 * size / _BYTES_PER_SECOND:.0f} s per 1,000 rounds or so" if size > 2e7 else ""
     return f"a kernel of {lin.num_rows} × {lin.gram.shape[1]} ({math.ceil(size / 1e6)} MB{pace})"

@@ -42,6 +42,7 @@ def as_data(deployment: Deployment, prediction: RoundsPrediction, candidates: xr
             "is_stable": checked.is_stable,
             "reasons": list(checked.reasons),
         },
+        "rounds_of_full_averaging": prediction.rounds_of_full_averaging,
         "modes": None if prediction.modes is None else _records(prediction.modes, "mode"),
     }
     if candidates is not None:
@@ -76,12 +77,14 @@ def _setting(deployment: Deployment, prediction: RoundsPrediction) -> dict[str, 
 
 def _records(table: xr.Dataset, dimension: str) -> list[dict[str, Any]]:
     """One dictionary per entry of `dimension`; complex numbers as pairs."""
-    variables = {name: var.transpose(dimension, ...).values for name, var in table.variables.items()
-                 if dimension in var.dims}  # fmt: skip
-    variables = {
-        str(name): np.stack([values.real, values.imag], axis=-1) if np.iscomplexobj(values) else values
-        for name, values in variables.items()
+    variables: dict[str, np.ndarray] = {
+        str(name): variable.transpose(dimension, ...).values
+        for name, variable in table.variables.items()
+        if dimension in variable.dims
     }
+    for name, values in variables.items():
+        if np.iscomplexobj(values):
+            variables[name] = np.stack([np.real(values), np.imag(values)], axis=-1)
     return [{name: values[k].tolist() for name, values in variables.items()} for k in range(table.sizes[dimension])]
 
 
@@ -91,12 +94,14 @@ def print_report(
     """All of it, in words and tables."""
     _print_setting(deployment, prediction, asked)
     _print_agents(deployment, prediction)
-    _print_stability(deployment, prediction)
+    _print_stability(prediction)
+    if prediction.modes is not None:
+        _print_modes(prediction.modes)
     if candidates is not None:
-        _print_candidates(deployment, prediction, candidates)
+        _print_candidates(deployment, candidates)
     results.print(
-        "\nExact for a network that is linear in its parameters, trained on full batches from a common start. A network "
-        "of finite width\ndeparts from it by about 1/√width; mini-batches add noise on top."
+        "\nExact for a network that is linear in its parameters, trained on full batches from a common start. One of "
+        "finite width departs\nfrom it by about 1/√width; mini-batches add noise on top."
     )
 
 
@@ -147,18 +152,31 @@ def _summary(prediction: RoundsPrediction) -> str:
         fastest = int(np.argmin(together))
         first = f"The slowest is agent {slowest}, after {together[slowest]:.0f} rounds; the fastest, agent {fastest}, "
         first += f"takes {together[fastest]:.0f}."
+    elif found.attrs["outcome"] == "diverged":
+        first = "Rounds diverge."
     else:
-        first = f"{num_agents - num_together} of {num_agents} agents do not arrive, agent {slowest} least of all."
+        first = f"{num_agents - num_together} of {num_agents} agents do not arrive, agent {slowest} with the highest loss."
     within = f"within {found.attrs['rounds_computed_alone']:,} rounds"
-    if num_alone == 0:
+    if found.attrs["outcome_alone"] == "diverged":
+        second = "Alone they diverge, too." if found.attrs["outcome"] == "diverged" else "Alone they diverge."
+    elif num_alone == 0:
         second = f"Alone nobody arrives {within}."
     elif num_alone < num_agents:
         second = f"Alone {num_alone} of {num_agents} arrive {within}."
     else:
         second = f"Alone everybody arrives, too, the last after {alone.max():.0f} rounds."
+    second += _ideal(prediction)
     again = np.flatnonzero(found.rises_again.values | found.rises_again_alone.values)
     third = "" if not len(again) else " *: the loss rises above the target again."
     return f"{first} {second}{third}"
+
+
+def _ideal(prediction: RoundsPrediction) -> str:
+    ideal, slowest = prediction.rounds_of_full_averaging, float(prediction.agents.rounds.max(skipna=False))
+    if math.isnan(ideal):
+        return ""
+    factor = "" if math.isnan(slowest) or ideal == 0 else f": the graph costs a factor of {slowest / ideal:.2g}"
+    return f" If all averaged with everybody (W = 11ᵀ/N), the last would arrive after {ideal:,.0f}{factor}."
 
 
 def _rounds(found: xr.Dataset, agent: int, suffix: str) -> str:
@@ -183,11 +201,12 @@ def _classes(counts: np.ndarray) -> str:
     return ", ".join(map(str, held)) if len(held) <= 3 else f"{len(held)} classes"
 
 
-def _print_stability(deployment: Deployment, prediction: RoundsPrediction) -> None:
+def _print_stability(prediction: RoundsPrediction) -> None:
     rate, limit, checked = prediction.learning_rate, prediction.largest_learning_rate, prediction.stability
     if rate < limit:
         share = "any learning rate is stable" if math.isinf(limit) else f"{rate / limit:.0%} of the largest stable one"
         results.print(f"\nη = {rate:.4g} is {share}, {limit:.4g}; spectral radius of a round {_radius(checked)}")
+        results.print(f"- {checked.limited_by}")
     elif limit > 0:
         results.print(
             f"\nη = {rate:.4g} is beyond the largest stable learning rate, {limit:.4g}: rounds diverge "
@@ -204,17 +223,47 @@ def _radius(checked: Any) -> str:
     return f"1 − {1 - radius:.2g}" if 0.99 < radius < 1 else f"{radius:.6g}"
 
 
-def _print_candidates(deployment: Deployment, prediction: RoundsPrediction, candidates: xr.Dataset) -> None:
+def _print_modes(modes: xr.Dataset) -> None:
+    from consilience.experiments.slow_modes import bands
+
+    rows = [
+        [
+            _pace(band.low, band.high),
+            str(band.num_modes),
+            f"{band.error_share:.1%}",
+            f"{band.consensus_share:.0%}",
+            ", ".join(map(str, band.standing_out)) or "–",
+        ]
+        for band in bands(modes)
+    ]
+    headings = ["fall by e in rounds", "modes", "of the initial error", "common to all agents", "agents that stand out"]
+    print_table("\nmodes of a round, by their pace", headings, rows)
+    first = {str(name): modes[name].values[0] for name in modes.data_vars}
+    approximate = " Approximate: from a Krylov space of the initial error." if "Krylov" in modes.attrs["method"] else ""
+    results.print(
+        f"The slowest that carries error falls by e in {first['rounds']:,.0f} rounds (|λ| = 1 − "
+        f"{1 - abs(first['eigenvalue']):.2g}; {first['error_share']:.1%} of the initial error; {first['kind']}). "
+        f"Errors are those of outputs on all training data.{approximate}"
+    )
+
+
+def _pace(low: float, high: float) -> str:
+    if low == 0:
+        return f"less than {high:,.0f}"
+    return f"more than {low:,.0f}" if math.isinf(high) else f"{low:,.0f} – {high:,.0f}"
+
+
+def _print_candidates(deployment: Deployment, candidates: xr.Dataset) -> None:
     from consilience.experiments.candidates import ROBUST, recommend
 
     choice = recommend(candidates)
     chosen = {}
     if choice is not None:
-        chosen = {"← best": choice.best, "(rounds)": choice.fewest_rounds, "(messages)": choice.fewest_messages}
+        chosen = {"best": choice.best, "fewest rounds": choice.fewest_rounds, "fewest messages": choice.fewest_messages}
     rows = []
     for k in range(candidates.sizes["candidate"]):
-        one = {name: candidates[name].values[k] for name in (*candidates.data_vars, "graph", "learning_rate")}
-        marks = "".join(f" {mark}" for mark, index in chosen.items() if index == k)
+        one = {str(name): candidates[name].values[k] for name in (*candidates.data_vars, "graph", "learning_rate")}
+        marks = ", ".join(mark for mark, index in chosen.items() if index == k)
         reached = math.isfinite(one["rounds"])
         rows.append(
             [
@@ -224,10 +273,11 @@ def _print_candidates(deployment: Deployment, prediction: RoundsPrediction, cand
                 f"{one['rounds']:,.0f}" if reached else _failure(one),
                 str(one["slowest"]) if reached else "–",
                 f"{one['messages_per_round']}",
-                f"{one['messages']:,.0f}{marks}" if reached else f"–{marks}",
+                f"{one['messages']:,.0f}" if reached else "–",
+                marks,
             ]
         )
-    headings = ["graph", "η", "of its limit", "rounds", "slowest agent", "messages per round", "messages"]
+    headings = ["graph", "η", "of its limit", "rounds", "slowest agent", "messages per round", "messages", ""]
     print_table("\ncandidates: until the slowest agent is at the target", headings, rows)
     results.print(choice.sentence if choice else "None of these candidates reaches the target.")
     size = "" if deployment.num_parameters is None else (

@@ -43,7 +43,7 @@ def candidate_graphs(own: Graph) -> list[Graph]:
     """Graphs that as many agents can form, `own` first, sparse to dense, no two the same.
 
     Example:
-        >>> [graph.name for graph in candidate_graphs(graphs.cycle(10))]                    # doctest: +NORMALIZE_WHITESPACE
+        >>> [graph.name for graph in candidate_graphs(graphs.cycle(10))]             # doctest: +NORMALIZE_WHITESPACE
         ['cycle(10)', 'path(10)', 'star(10)', 'torus(2, 5)', 'random_regular(10, 3, seed=0)', 'exponential(10)',
          'complete(10)']
     """
@@ -164,9 +164,13 @@ def _sentence(candidates: xr.Dataset, best: int, fastest: int, thriftiest: int) 
     if best == fastest:
         reasons.append("the fewest rounds")
     else:
-        reasons.append(f"{rounds[best] / rounds[fastest]:.2g} times the fewest rounds ({named(fastest)})")
+        reasons.append(f"{_more(rounds[best] / rounds[fastest])} the fewest rounds ({named(fastest)})")
     if best == thriftiest:
         reasons.append("the fewest messages")
     else:
-        reasons.append(f"{messages[best] / messages[thriftiest]:.2g} times the fewest messages ({named(thriftiest)})")
+        reasons.append(f"{_more(messages[best] / messages[thriftiest])} the fewest messages ({named(thriftiest)})")
     return f"{head}, {' and '.join(reasons)}, the best trade-off (least rounds × messages); {robust}."
+
+
+def _more(ratio: float) -> str:
+    return f"{ratio - 1:.0%} more than" if ratio < 1.995 else f"{ratio:.2g} times"

@@ -23,10 +23,10 @@ from consilience.theory.peer_to_peer.coordinates import Coordinates, coordinates
 
 TARGETS = {"odd-even": tasks.odd_even, "one-hot": tasks.one_hot}
 """What the network is asked for: whether the class is odd, or which class it is."""
-NUM_SAMPLES, NUM_SAMPLES_OF_CLASSES = 500, 150
+NUM_SAMPLES, NUM_SAMPLES_OF_CLASSES = 500, 100
 """Training samples of all agents together, unless told otherwise: predictions then take seconds. Fewer where the kernel
 of a network of finite width tells ten outputs apart."""
-NUM_TEST = 1000
+NUM_TEST, NUM_TEST_OF_CLASSES = 1000, 200
 """Test samples at most, unless told otherwise."""
 LARGEST_KERNEL = 4e9
 """Bytes. A round reads it once: a second or so."""
@@ -133,9 +133,11 @@ def deploy(
             f"Graph {graph.name} has {graph.num_agents} agents, but the data are dealt out to {shards.num_agents}: "
             f"every agent needs a shard. Ask for {graph.num_agents} agents, or give the graph {shards.num_agents}."
         )
-    if task.num_test > NUM_TEST and "num_test" not in tables.get("task", {}):
-        task = task.subset(num_test=NUM_TEST, seed=seed)
-    in_all = NUM_SAMPLES if width is None or targets == "odd-even" else NUM_SAMPLES_OF_CLASSES
+    few = width is not None and targets == "one-hot"
+    most = NUM_TEST_OF_CLASSES if few else NUM_TEST
+    if task.num_test > most and "num_test" not in tables.get("task", {}):
+        task = task.subset(num_test=most, seed=seed)
+    in_all = NUM_SAMPLES_OF_CLASSES if few else NUM_SAMPLES
     num_each = max(1, in_all // shards.num_agents) if num_samples is None else num_samples
     shards = _fewer(task, shards, check_count("num_samples", num_each, least=1), check_seed(seed))
     classes = shards.class_counts

@@ -12,7 +12,7 @@ import xarray as xr
 from consilience.axes import AGENT
 from consilience.errors import InvalidSpec, UnknownName
 from consilience.experiments.deployment import Deployment
-from consilience.graphs import Graph, MixingMatrix, from_matrix
+from consilience.graphs import Graph, MixingMatrix, from_matrix, uniform
 from consilience.theory.peer_to_peer.arguments import check_count, check_rate
 from consilience.theory.peer_to_peer.fixed_point import fixed_point
 from consilience.theory.peer_to_peer.interpolation import interpolation
@@ -29,6 +29,7 @@ PATIENCE_ALONE, LEAST_ROUNDS_ALONE = 10, 1000
 """Agents that learn alone are waited for ten times as long as those that learn together, and a thousand rounds."""
 
 
+ALL_MODES = 10_000
 LARGEST_SOLVED = 1000
 """Agents × rows up to which the end of learning is solved for where it is not known in closed form: seconds."""
 
@@ -46,8 +47,10 @@ class RoundsPrediction:
         agents: over agents, `initial_loss`, and, each also with "_alone" behind for W = I: `rounds` (NaN if the target
             was not reached), `last_loss` when the computation ended, `lowest_loss` until then, `limit` as rounds go to
             infinity (NaN if there is none), `rises_again`; `attrs` hold `outcome` and `rounds_computed` of both.
+        rounds_of_full_averaging: of the slowest agent if W were 11ᵀ/N, at the same learning rate; NaN if it would not
+            arrive, either.
         stability: of the rounds.
-        modes: the slow ones, as `peer_to_peer.modes` gives them; None if rounds are not stable.
+        modes: all that carry error, as `peer_to_peer.modes` gives them; None if rounds are not stable.
     """
 
     learning_rate: float
@@ -56,6 +59,7 @@ class RoundsPrediction:
     target: float
     quantity: str
     agents: xr.Dataset
+    rounds_of_full_averaging: float
     stability: Stability
     modes: xr.Dataset | None
 
@@ -126,8 +130,10 @@ def predict_rounds(
     goal = DEFAULT_SHARE * float(start.mean()) if target is None else target
     mixing, alone = d.mixing(rate), from_matrix(np.eye(lin.num_agents), "alone")
     common = {"target": goal, "quantity": quantity, "algorithm": d.algorithm, "weight_decay": d.weight_decay}
-    together = rounds_to_target(lin, mixing, learning_rates=rate, max_rounds=max_rounds, **common)
-    slowest = float(together.rounds.max(skipna=False))
+    together = rounds_to_target(
+        lin, [mixing, uniform(lin.num_agents)], learning_rates=rate, max_rounds=max_rounds, **common
+    )
+    slowest, ideal = together.rounds.max("agent", skipna=False).values
     patience = max_rounds if math.isnan(slowest) else max(LEAST_ROUNDS_ALONE, PATIENCE_ALONE * int(slowest))
     by_themselves = rounds_to_target(lin, alone, learning_rates=rate, max_rounds=min(max_rounds, patience), **common)
     found = _of_agents(together, "").merge(_of_agents(by_themselves, "_alone"), combine_attrs="no_conflicts")
@@ -148,8 +154,10 @@ def predict_rounds(
     )
     slow = None
     if is_stable:
-        slow = modes(lin, mixing, algorithm=d.algorithm, learning_rate=rate, weight_decay=d.weight_decay)
-    return RoundsPrediction(rate, limit, mixing, goal, quantity, found, checked, slow)
+        slow = modes(
+            lin, mixing, algorithm=d.algorithm, learning_rate=rate, weight_decay=d.weight_decay, num_modes=ALL_MODES
+        )
+    return RoundsPrediction(rate, limit, mixing, goal, quantity, found, float(ideal), checked, slow)
 
 
 def _default_rate(limit: float) -> float:
@@ -162,7 +170,7 @@ def _default_rate(limit: float) -> float:
 
 
 def _of_agents(found: xr.Dataset, suffix: str) -> xr.Dataset:
-    """The only candidate."""
+    """The first candidate."""
     one = found.isel(candidate=0, drop=True)
     names = ["rounds", "last_loss", "lowest_loss", "rises_again"]
     renamed = one[names].rename({name: name + suffix for name in names}).reset_coords(drop=True)

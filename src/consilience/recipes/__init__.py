@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from consilience.errors import UnknownName
-from consilience.recipes import comparison, figure_2, figure_3, finite_size, graph_families, wide_transition
+from consilience.recipes import (
+    comparison,
+    figure_2,
+    figure_3,
+    finite_size,
+    graph_families,
+    peer_to_peer,
+    wide_transition,
+)
 from consilience.recipes.recipe import Execute, Recipe, Table
 
 _ALL = (
@@ -49,6 +57,18 @@ _ALL = (
             }
         ),
         module=graph_families,
+    ),
+    Recipe(
+        name="peer-to-peer",
+        summary="learning of wide networks over graphs, predicted and trained (paper 003, Figs. 1 and 2)",
+        presets=MappingProxyType(
+            {
+                "quick": peer_to_peer.quick,
+                "default": peer_to_peer.PeerToPeer,
+                "full": peer_to_peer.full,
+            }
+        ),
+        module=peer_to_peer,
     ),
     Recipe(
         name="wide-transition",
@@ -94,5 +114,6 @@ __all__ = [
     "finite_size",
     "get",
     "graph_families",
+    "peer_to_peer",
     "wide_transition",
 ]

@@ -27,11 +27,20 @@ def two_outputs() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.nd
 
 def test_what_is_returned() -> None:
     x, y, test_x, test_y = two_outputs()
-    params = MODEL.init(jax.random.key(0), (3,), 2)
+    params = {"layer_0": {"weight": np.ones((3, 2)), "bias": np.zeros(2)}}
     run = peer_to_peer.predict(
-        MODEL, params, x, y, MIXING, learning_rate=0.1, num_rounds=7, test_inputs=test_x, test_targets=test_y,
-        record_every=3, keep=("outputs", "errors", "coefficients"),
-    )  # fmt: skip
+        models.ntk_mlp(depth=0),
+        params,
+        x,
+        y,
+        MIXING,
+        learning_rate=0.1,
+        num_rounds=7,
+        test_inputs=test_x,
+        test_targets=test_y,
+        record_every=3,
+        keep=("outputs", "errors", "coefficients"),
+    )
     assert run["round"].values.tolist() == [0, 3, 6, 7]
     np.testing.assert_allclose(run["time"], 0.1 * run["round"])
     for name in ("train_loss", "objective", "test_loss"):
@@ -50,7 +59,7 @@ def test_what_is_returned() -> None:
 
 
 def test_parameters_predict_the_outputs_of_the_linearised_network() -> None:
-    """θ⁰ + a small step: the network itself is linear there, to second order."""
+    """θ⁰ + a small step: the network itself is linear there, but for second order."""
     x, y, _, _ = two_outputs()
     params = MODEL.init(jax.random.key(0), (3,), 2)
     network = peer_to_peer.linearize(MODEL, params, x, y)

@@ -41,8 +41,7 @@ def influence(mixing: MixingMatrix) -> Influence:
 
     Args:
         mixing: W, with rows that sum to one. Of one with columns that do so only, the groups are those who send to
-        nobody
-            else; mean and sum are then kept, and p_q is the same for all of a group.
+            nobody else; mean and sum are then kept, and p_q is the same for all of a group.
 
     Example:
         >>> from consilience import graphs

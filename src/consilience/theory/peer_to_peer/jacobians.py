@@ -83,7 +83,7 @@ def jacobian(model: Any, params: Any, inputs: NDArray[Any]) -> Jacobian:
     one = inputs[:1]
     num_outputs = _num_outputs(model, params, one)
     try:
-        shapes = jax.eval_shape(functools.partial(_factors, model), params, one)
+        shapes = _compiled(model, _factors).eval_shape(params, one)
     except (TypeError, ValueError) as error:
         raise InvalidSpec(
             f"JAX can evaluate the model {model.name!r} but not differentiate it with respect to its parameters "
@@ -126,7 +126,6 @@ def jacobian_products(model: Any, params: Any, inputs: Any, directions: Any) -> 
 def outputs_and_products(model: Any, params: Any, inputs: Any, directions: Any) -> tuple[Floats, Floats]:
     """f(x, θ), shape (samples, outputs), and `jacobian_products` from the same evaluation of the network."""
     import jax
-    import jax.numpy as jnp
 
     with jax.enable_x64(True):
         x = samples("inputs", inputs)
@@ -136,7 +135,7 @@ def outputs_and_products(model: Any, params: Any, inputs: Any, directions: Any) 
         outputs, products = np.empty((len(x), linear.num_outputs)), np.empty((len(x), linear.num_outputs, count))
         derivative = _compiled(linear.model, _value_and_change)
         for k in range(count):
-            direction = [jnp.asarray(leaf[k], jnp.float64) for leaf in leaves]
+            direction = [jax.device_put(np.asarray(leaf[k], np.float64)) for leaf in leaves]
             for start in range(0, len(x), batch):
                 value, change = derivative(linear.params, _padded(x[start : start + batch], batch), direction)
                 outputs[start : start + batch] = value[: len(x) - start]
@@ -168,12 +167,13 @@ def double_params(model: Model, params: Any) -> Any:
     import jax.numpy as jnp
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+        if not jnp.issubdtype(np.asarray(leaf).dtype, jnp.floating):
             raise InvalidSpec(
                 f"The parameters of model {model.name!r} hold {leaf!r} at {jax.tree_util.keystr(path)!r}, which is no "
                 "array of real numbers and has no derivatives. Keep constants inside `apply`."
             )
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+    # Cast by NumPy: JAX compiles a cast for every shape.
+    return jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf, np.float64)), params)
 
 
 def _num_outputs(model: Model, params: Any, one: NDArray[Any]) -> int:
@@ -182,7 +182,7 @@ def _num_outputs(model: Model, params: Any, one: NDArray[Any]) -> int:
     import jax.numpy as jnp
 
     try:
-        outputs = jax.eval_shape(model.apply, params, one)
+        outputs = _compiled(model, _apply).eval_shape(params, one)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         shapes = {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(params)}
         raise IncompatiblePair(
@@ -225,6 +225,10 @@ def _padded(inputs: NDArray[Any], batch: int) -> NDArray[Any]:
     """`inputs`, the last sample repeated to fill the batch: all batches are of one shape, and compiled once."""
     missing = batch - len(inputs)
     return np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+
+
+def _apply(model: Model, params: Any, inputs: Any) -> Any:
+    return model.apply(params, inputs)
 
 
 def _factors(model: Model, params: Any, inputs: Any) -> Any:

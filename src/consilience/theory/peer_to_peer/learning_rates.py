@@ -105,7 +105,7 @@ def _crossing_of_symmetric(lin: Linearization, mixing: MixingMatrix, is_dgd: boo
     high = min(without_decay, pole * (1 - 1e-9))
     if high * strength(high) <= 1:
         return high  # weight decay alone sets the limit
-    return float(scipy.optimize.brentq(lambda rate: rate * strength(rate) - 1, 0.0, high, xtol=high * 1e-12))
+    return _root(lambda rate: rate * strength(rate) - 1, 0.0, high, 1e-12)
 
 
 def _crossing_at_minus_one(lin: Linearization, mixing: MixingMatrix, is_dgd: bool) -> float | None:
@@ -113,7 +113,7 @@ def _crossing_at_minus_one(lin: Linearization, mixing: MixingMatrix, is_dgd: boo
     identity = np.eye(mixing.num_agents)
     if np.linalg.cond(identity + mixing.weights) > 1 / _ROUNDING:
         return None
-    inverse: Floats = np.linalg.inv(identity + mixing.weights)
+    inverse: Any = np.linalg.inv(identity + mixing.weights)
     matrix = coupled_kernel(lin, inverse if is_dgd else inverse @ mixing.weights)
     if len(matrix) <= _DENSE_ROWS:
         values: Any = np.linalg.eigvals(matrix)
@@ -139,10 +139,8 @@ def _limit_of_family(coordinates: Coordinates, mixing_of: MixingOf, algorithm: s
     if np.linalg.eigvalsh(pulls[0])[0] < -TOLERANCE * np.abs(pulls[0]).max():
         return RateLimit(0.0, "mixing alone diverges")
     unit_round = RoundMap(coordinates, np.eye(len(pulls[0])) - pulls[0], algorithm, 1.0, decay)
-    operator = scipy.sparse.linalg.LinearOperator(
-        (coordinates.size, coordinates.size), matvec=lambda v: v - unit_round.apply(v), dtype=float
-    )
-    return RateLimit(2 / _top(operator), "closed form for W = I − ηM, 2/λ_max(M⊗I + H + 2γ)")
+    pull = _operator(lambda v: v - unit_round.apply(v), coordinates.size)
+    return RateLimit(2 / _top(pull), "closed form for W = I − ηM, 2/λ_max(M⊗I + H + 2γ)")
 
 
 def _searched(
@@ -176,8 +174,7 @@ def _searched(
         if rate <= unit * _SMALLEST:
             return RateLimit(0.0, f"unstable at all rates searched, down to {rate:.3g}")
         stable, rate = rate, unstable
-    found = float(scipy.optimize.brentq(excess, stable, rate, xtol=rate * 1e-9, rtol=_PRECISION))
-    return RateLimit(found, "searched, by the spectral radius")
+    return RateLimit(_root(excess, stable, rate, _PRECISION), "searched, by the spectral radius")
 
 
 def _top_of_coupled(lin: Linearization, between: Floats) -> float:
@@ -191,7 +188,7 @@ def _top_of_coupled(lin: Linearization, between: Floats) -> float:
         x = scale * x.ravel()
         return scale * np.concatenate([lin.kernel[rows] @ (between[q, owner] * x) for q, rows in enumerate(lin.shards)])
 
-    return _top(scipy.sparse.linalg.LinearOperator((lin.num_rows, lin.num_rows), matvec=apply, dtype=float))
+    return _top(_operator(apply, lin.num_rows))
 
 
 def _top(symmetric: Any) -> float:
@@ -202,6 +199,16 @@ def _top(symmetric: Any) -> float:
         return float(scipy.linalg.eigvalsh(matrix, subset_by_index=[size - 1, size - 1])[0])
     found = scipy.sparse.linalg.eigsh(symmetric, k=1, which="LA", return_eigenvectors=False, v0=_start(size))
     return float(found[0])
+
+
+def _operator(apply: Callable[[Floats], Floats], size: int) -> Any:
+    operator: Any = scipy.sparse.linalg.LinearOperator  # annotated without its arguments
+    return operator((size, size), matvec=apply, dtype=float)
+
+
+def _root(function: Callable[[float], float], low: float, high: float, precision: float) -> float:
+    solve: Any = scipy.optimize.brentq  # annotated with what full_output would return
+    return float(solve(function, low, high, xtol=high * precision, rtol=max(precision, 1e-15)))
 
 
 def _start(size: int) -> Floats:

@@ -48,8 +48,8 @@ def mixing_limit(mixing: MixingMatrix) -> MixingLimit:
     if kept != len(groups):
         raise InvalidSpec(
             f"Mixing matrix {mixing.name!r} leaves {kept} combinations of agents alone, but its graph has "
-            f"{len(groups)} groups of agents that hear each other and nobody else: weights cancel each other, or are too "
-            "small to tell. Use non-negative weights, graphs.metropolis(graph) say."
+            f"{len(groups)} groups of agents that hear each other and nobody else: weights cancel, or are too small to "
+            "tell. Use non-negative weights, graphs.metropolis(graph) say."
         )
     heard = np.zeros((len(groups), mixing.num_agents))
     for row, group in zip(heard, groups, strict=True):

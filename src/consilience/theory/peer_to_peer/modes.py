@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 from consilience.axes import AGENT
 from consilience.errors import InvalidSpec
 from consilience.graphs import MixingMatrix
-from consilience.theory.peer_to_peer.arguments import Floats, check_algorithm, check_count, check_mixing, check_rate
+from consilience.theory.peer_to_peer.arguments import (
+    Floats,
+    check_algorithm,
+    check_count,
+    check_mixing,
+    check_rate,
+    check_row_stochastic,
+)
 from consilience.theory.peer_to_peer.coordinates import LARGEST_DENSE, Coordinates, coordinates
 from consilience.theory.peer_to_peer.krylov import krylov_space
 from consilience.theory.peer_to_peer.linearization import Linearization
@@ -67,7 +74,7 @@ class Mode:
     """
 
     eigenvalue: complex
-    error: NDArray
+    error: NDArray[Any]
     labels: dict[str, float]
 
 
@@ -107,7 +114,7 @@ def modes(
     Raises:
         UnknownName: for another algorithm.
         InvalidSpec: for values that cannot be.
-        IncompatiblePair: for a mixing matrix of another size.
+        IncompatiblePair: for a mixing matrix of another size, or whose rows do not sum to one.
 
     Example:
         >>> import numpy as np
@@ -124,7 +131,7 @@ def modes(
         Paper 003, linearised DGD, ATC and CTA; eigenmodes of their round maps.
     """
     check_algorithm(algorithm)
-    matrix = check_mixing(mixing, linearization.num_agents)
+    matrix = check_row_stochastic(check_mixing(mixing, linearization.num_agents))
     rate = check_rate("learning_rate", learning_rate, positive=True)
     decay = check_rate("weight_decay", weight_decay)
     count = check_count("num_modes", num_modes, least=1)
@@ -212,7 +219,7 @@ def _krylov(
         yield _mode(value, np.tensordot(part[:, 0], outputs, axes=1))
 
 
-def _parts(matrix: Floats, step: Floats, *, is_symmetric: bool) -> Iterator[tuple[complex, NDArray]]:
+def _parts(matrix: Floats, step: Floats, *, is_symmetric: bool) -> Iterator[tuple[complex, Any]]:
     """λ and the part of the initial error, for each eigenvalue but 1; `step`, its image under A − 1, has columns.
 
     Eigenvalues next to 0, of which matrices with mixing in front have many, and chains of eigenvectors, are one mode:
@@ -224,7 +231,7 @@ def _parts(matrix: Floats, step: Floats, *, is_symmetric: bool) -> Iterator[tupl
     else:
         both_sides: Any = scipy.linalg.eig(matrix, left=True)
         values, left, vectors = both_sides
-    rest = step.astype(complex)
+    rest: Any = step.astype(complex)
     for group in _groups(values):
         value = complex(values[group].mean())
         if abs(value) <= _ZERO:
@@ -257,7 +264,7 @@ def _scaled_features(space: Coordinates) -> Floats:
     return space.features / np.sqrt(_row_sizes(space.linearization))[:, None]
 
 
-def _mode(value: complex, error: NDArray) -> Mode:
+def _mode(value: complex, error: Any) -> Mode:
     """A mode from its part of the error; one of a pair stands for both."""
     is_real = abs(value.imag) <= _SAME
     return Mode(complex(value.real) if is_real else value, error.real if is_real else 2 * error, {})
@@ -278,7 +285,7 @@ def _groups(values: NDArray) -> list[NDArray[np.int64]]:
 def _table(parts: Iterator[Mode], num_modes: int, attrs: dict[str, Any]) -> xr.Dataset:
     values, by_agent, common, labels, whole = [], [], [], [], 0.0
     for mode in parts:
-        error = mode.error.real
+        error = np.real(mode.error)
         whole = whole + error
         values.append(mode.eigenvalue)
         by_agent.append(np.square(error).sum(axis=(1, 2)))
@@ -298,7 +305,7 @@ def _table(parts: Iterator[Mode], num_modes: int, attrs: dict[str, Any]) -> xr.D
     consensus = np.array(common)[listed] / squares.sum(axis=1)[listed]
     with np.errstate(divide="ignore"):
         rounds = -1 / np.log(moduli[listed])
-    eigenvalues = np.array(values)[listed]
+    eigenvalues: Any = np.array(values)[listed]
     variables = {
         "eigenvalue": (eigenvalues if (eigenvalues.imag != 0).any() else eigenvalues.real, "eigenvalue of a round"),
         "rounds": (rounds, "rounds in which the mode falls by e; negative if it grows"),

@@ -54,7 +54,8 @@ def minibatch_moments(
     """Expected losses and the variance of training with mini-batches, exact for the linearised network.
 
     Batches are uniform subsets of an agent's shard, independent between rounds and agents. (Batches that go through the
-    shard epoch by epoch, as those of `simulate`, balance each other out within an epoch: their noise is smaller.)
+    shard epoch by epoch, as those of `simulate`, balance within an epoch: their noise is smaller, the more so the less
+    parameters move in an epoch. This is then what they add at most: in the first epoch most of it, later a part.)
 
     Args:
         linearization: network and data, from `linearize`.

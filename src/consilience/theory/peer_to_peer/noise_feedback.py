@@ -32,7 +32,7 @@ LARGEST = 1000
 _MOST_DOUBLINGS = 34
 """2³⁴ rounds count as infinitely many: kernel eigenvalues of modes that are slower consist of rounding errors."""
 
-_GAIN_TOLERANCE = 1e-7
+_GAIN_TOLERANCE = 1e-6
 """Relative residual of the noise gain as an eigenvalue."""
 _MOST_STEPS = 60
 
@@ -118,7 +118,7 @@ def feedback(of: Dynamics, coords: Coordinates, batches: Sampling) -> Feedback:
         learning_rate=of.learning_rate,
         weight_decay=of.weight_decay,
     )
-    matrix = step.matrix @ block_diagonal(_reached(coords, of.mixing.weights))
+    matrix = step.matrix
     by = _ByModes if of.algorithm == "dgd" and of.mixing.is_symmetric else _ByDoubling
     return Feedback(batches, of.mixing.weights, by(matrix))
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from consilience.errors import IncompatiblePair, InvalidSpec
-from consilience.models import as_model
+from consilience.models import Model, as_model
 from consilience.theory.peer_to_peer.arguments import Floats
+from consilience.theory.peer_to_peer.jacobians import batch_size
 from consilience.theory.peer_to_peer.linearization import Linearization, Origin
-
-BATCH = 128
-"""Samples whose gradients are taken at a time."""
-BYTES = 2.5e8
-"""That the parameters computed at a time may take."""
 
 
 def parameters(linearization: Linearization, coefficients: Any) -> Any:
@@ -76,28 +73,47 @@ def parameters(linearization: Linearization, coefficients: Any) -> Any:
 
 
 def _moved(origin: Origin, a: Floats, num_outputs: int) -> Any:
-    """Jᵀa for several a, shape (several, rows): products with Jᵀ, some samples and some a at a time."""
+    """Jᵀa for several a, shape (several, rows): products with Jᵀ, some samples at a time."""
     import jax
     import jax.numpy as jnp
 
     leaves, structure = jax.tree.flatten(origin.params)
     totals = [np.zeros((len(a), *np.shape(leaf))) for leaf in leaves]
-    at_once = max(1, int(BYTES / (8 * sum(math.prod(np.shape(leaf)) for leaf in leaves))))
     by_sample = a.reshape(len(a), -1, num_outputs)
-    model = as_model(origin.model)
-
-    def pull_back(params: Any, inputs: Any, errors: Any) -> Any:
-        _, transposed = jax.vjp(lambda p: model.apply(p, inputs), params)
-        return jax.vmap(lambda error: transposed(error)[0])(errors)
-
+    batch = batch_size(by_sample.shape[1])
     with jax.enable_x64(True):
         params = jax.tree.unflatten(structure, [jnp.asarray(leaf, jnp.float64) for leaf in leaves])
-        product = jax.jit(pull_back)
-        for first in range(0, len(origin.inputs), BATCH):
-            inputs = jnp.asarray(origin.inputs[first : first + BATCH], jnp.float64)
-            for begin in range(0, len(a), at_once):
-                some = slice(begin, begin + at_once)
-                found = product(params, inputs, by_sample[some, first : first + BATCH])
-                for total, part in zip(totals, jax.tree.leaves(found), strict=True):
-                    total[some] += np.asarray(part)
+        product = _product(as_model(origin.model))
+        for first in range(0, by_sample.shape[1], batch):
+            inputs, errors = origin.inputs[first : first + batch], by_sample[:, first : first + batch]
+            missing = batch - len(inputs)  # filled up, so that one compilation serves all
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)])
+            errors = np.pad(errors, ((0, 0), (0, missing), (0, 0)))
+            for index, error in enumerate(errors):
+                for total, part in zip(totals, jax.tree.leaves(product(params, inputs, error)), strict=True):
+                    total[index] += np.asarray(part)
     return jax.tree.unflatten(structure, totals)
+
+
+def _product(model: Model) -> Callable[..., Any]:
+    import jax
+
+    try:
+        return _remembered(model)
+    except TypeError:  # unhashable: an equinox module that holds arrays
+        return jax.jit(functools.partial(_pull_back, model))
+
+
+@functools.lru_cache(maxsize=16)
+def _remembered(model: Model) -> Callable[..., Any]:
+    import jax
+
+    return jax.jit(functools.partial(_pull_back, model))
+
+
+def _pull_back(model: Model, params: Any, inputs: Any, errors: Any) -> Any:
+    """The gradient with respect to the parameters of Σ errors · outputs."""
+    import jax
+
+    _, transposed = jax.vjp(lambda p: model.apply(p, inputs), params)
+    return transposed(errors)[0]

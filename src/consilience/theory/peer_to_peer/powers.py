@@ -23,8 +23,8 @@ from consilience.theory.peer_to_peer.dynamics import Dynamics
 from consilience.theory.peer_to_peer.operators import round_map
 from consilience.theory.peer_to_peer.rounds import State, initial_state
 
-# Costs are counted in floating-point operations of a matrix product. What else is done is dearer (as measured, a thread of
-# a server doing 80 billion of them a second):
+# Costs are counted in floating-point operations of a matrix product. What else is done is dearer (as measured with a
+# processor that does 80 billion of them a second):
 READ = 30
 """A number read in a product with a vector: memory is what limits it."""
 EIGEN = 20

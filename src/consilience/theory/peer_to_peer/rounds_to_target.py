@@ -20,7 +20,7 @@ from consilience.theory.peer_to_peer.arguments import (
     check_mixing,
     check_rate,
 )
-from consilience.theory.peer_to_peer.arrivals import OUTCOMES, Arrivals, Goal, run
+from consilience.theory.peer_to_peer.arrivals import OUTCOMES, Arrivals, Goal, run, without_test
 from consilience.theory.peer_to_peer.linearization import Linearization
 
 __all__ = ["OUTCOMES", "QUANTITIES", "rounds_to_target"]
@@ -94,6 +94,8 @@ def rounds_to_target(
     most, patient = check_count("max_rounds", max_rounds), _check_patience(patience)
     goal = Goal(check_target(target), _check_quantity(quantity, lin), most, patient)
     decay = check_rate("weight_decay", weight_decay)
+    if goal.quantity != "test_loss":
+        lin = without_test(lin)
     groups = []
     for group in _groups(lin, len(candidates.rates)):
         arrivals = Arrivals.begin(lin, goal, len(group))

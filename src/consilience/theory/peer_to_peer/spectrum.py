@@ -137,7 +137,8 @@ def outermost(round_map: RoundMap, *, with_slow: bool = True) -> Eigenpairs:
         return _sorted(values, vectors.T, f"all eigenvalues of a matrix of {size}")
     start = _start(size)
     space = krylov_space(round_map.apply, start, _MOST_STEPS, is_enough=lambda s: _is_decided(s, 0.0))
-    values, inside, kept = _trusted(space)
+    values, inside, residuals = space.eigenpairs()
+    kept = _is_trusted(values, residuals)
     method = f"Arnoldi, {len(space.basis)} steps on {size} numbers"
     if not with_slow:
         return _sorted(values[kept], inside[:, kept].T @ space.basis, method)
@@ -155,8 +156,9 @@ def spectral_radius(round_map: RoundMap) -> float:
         values = np.linalg.eigvalsh(matrix) if round_map.is_symmetric else np.linalg.eigvals(matrix)
         return float(np.abs(values).max())
     space = krylov_space(round_map.apply, _start(size), _MOST_STEPS, is_enough=lambda s: _is_decided(s, 0.3))
-    values, _, kept = _trusted(space)
-    return float(np.abs(values[kept]).max())
+    values, _, residuals = space.eigenpairs()
+    within = min(np.abs(values[np.argmax(values.real)]), 1.0)  # of the crowd next to 1: it cannot be beyond
+    return float(np.abs(values[_is_trusted(values, residuals)]).max(initial=within))
 
 
 def coupled_kernel(linearization: Linearization, between: Floats) -> Floats:
@@ -171,15 +173,9 @@ def _start(size: int) -> Floats:
     return np.random.default_rng(0).normal(size=size)
 
 
-def _trusted(space: KrylovSpace) -> tuple[NDArray[np.complex128], NDArray[np.complex128], NDArray[np.bool_]]:
-    """Approximate eigenvalues, their vectors, and which of them can be relied on.
-
-    In the crowd next to 1 few converge; of the others the rightmost is kept, unless it would be outside.
-    """
-    values, inside, residuals = space.eigenpairs()
-    kept = (residuals <= np.sqrt(_CONVERGED)) & (np.abs(values - 1) > _FAR) | (residuals <= _CONVERGED)
-    kept |= (np.abs(values) <= 1) & (values == values[np.argmax(values.real)])
-    return values, inside, kept
+def _is_trusted(values: NDArray[np.complex128], residuals: Floats) -> NDArray[np.bool_]:
+    """Which approximate eigenvalues can be relied on: in the crowd next to 1 few have converged."""
+    return (residuals <= np.sqrt(_CONVERGED)) & (np.abs(values - 1) > _FAR) | (residuals <= _CONVERGED)
 
 
 def _is_decided(space: KrylovSpace, share: float) -> bool:
@@ -214,7 +210,7 @@ def _next_to_one(round_map: RoundMap, start: Floats) -> tuple[NDArray[np.complex
 
     space = krylov_space(resolvent, start, 40)
     inverted, inside, residuals = space.eigenpairs()
-    kept = residuals <= _CONVERGED * np.abs(inverted).max()
+    kept = residuals <= max(_CONVERGED * np.abs(inverted).max(), residuals.min())  # the best one, if none has converged
     vectors = inside[:, kept].T @ space.basis
     if round_map.algorithm == "cta":  # the resolvent is that of ATC, whose eigenvectors a step turns into those of CTA
         real, imaginary = (
