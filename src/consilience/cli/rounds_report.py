@@ -156,6 +156,8 @@ def _summary(prediction: RoundsPrediction) -> str:
         first = "Rounds diverge."
     else:
         first = f"{num_agents - num_together} of {num_agents} agents do not arrive, agent {slowest} with the highest loss."
+        if found.limit.min() > prediction.target:
+            first += f" Losses end at {_loss(found.limit.values.min())} or more: rounds do not help, more data may."
     within = f"within {found.attrs['rounds_computed_alone']:,} rounds"
     if found.attrs["outcome_alone"] == "diverged":
         second = "Alone they diverge, too." if found.attrs["outcome"] == "diverged" else "Alone they diverge."

@@ -141,3 +141,17 @@ def test_coordinates_keep_outputs_and_distances() -> None:
     np.testing.assert_allclose(coords.test_features @ coords.features.T, network.test_kernel[:, :24], atol=1e-9)
     assert not coords.origin.any()
     assert coordinates(network, weight_decay=0.1).rank == 25
+
+
+def test_where_the_kernel_does_not_fit_products_with_the_jacobian_take_its_place() -> None:
+    def predict(**changes):
+        arguments = {"learning_rate": 0.1, "num_rounds": 4, "max_memory": 2000, **changes}
+        return peer_to_peer.predict(MODEL, params(), INPUTS, TARGETS, graphs.uniform(3), **arguments)
+
+    found, exact = predict(record_every=2), predict(record_every=2, max_memory=8e9)
+    assert "matrix-free" in found.attrs["method"]
+    np.testing.assert_allclose(found.objective, exact.objective, rtol=1e-5)  # parameters are in single precision
+    with pytest.raises(InvalidSpec, match='keep="coefficients" needs the kernel'):
+        predict(keep="coefficients")
+    with pytest.raises(InvalidSpec, match='time="flow" needs the kernel'):
+        predict(time="flow")

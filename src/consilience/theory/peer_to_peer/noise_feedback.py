@@ -118,7 +118,7 @@ def feedback(of: Dynamics, coords: Coordinates, batches: Sampling) -> Feedback:
         learning_rate=of.learning_rate,
         weight_decay=of.weight_decay,
     )
-    matrix = step.matrix
+    matrix = step.matrix @ block_diagonal(_reached(coords, of.mixing.weights))
     by = _ByModes if of.algorithm == "dgd" and of.mixing.is_symmetric else _ByDoubling
     return Feedback(batches, of.mixing.weights, by(matrix))
 

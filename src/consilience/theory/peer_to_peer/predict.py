@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from consilience.axes import ROUND
+from consilience.errors import InvalidSpec
 from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import (
     check_algorithm,
@@ -16,10 +17,13 @@ from consilience.theory.peer_to_peer.arguments import (
     check_keep,
     check_rate,
     check_time,
+    learning_data,
     mixing_by_round,
 )
 from consilience.theory.peer_to_peer.dynamics import dynamics
+from consilience.theory.peer_to_peer.infinite_width import InfiniteWidthKernel
 from consilience.theory.peer_to_peer.linearization import Linearization, linearize
+from consilience.theory.peer_to_peer.matrix_free import kernel_bytes, matrix_free_trajectory
 from consilience.theory.peer_to_peer.powers import states
 from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure
 from consilience.theory.peer_to_peer.rounds import State, advance, initial_state
@@ -40,7 +44,7 @@ def predict(
     time: str = "rounds",
     weight_decay: float = 0.0,
     offsets: Any = None,
-    record_every: int = 1,
+    record_every: int | None = None,
     keep: Sequence[str] = (),
     max_memory: float = 8e9,
 ) -> xr.Dataset:
@@ -65,9 +69,11 @@ def predict(
         time: "rounds", exact for the discrete algorithm; or "flow", the gradient flow at the times t = η · round.
         weight_decay: γ ≥ 0 of γ‖θ‖².
         offsets: θ_q(0) − θ⁰ of each agent, a pytree like `params` with a leading axis of agents.
-        record_every: rounds between two records; the first and the last round are always recorded.
+        record_every: rounds between two records; the first and the last round are always recorded. By default every
+            round; without a kernel fewer, so that recording costs no more than the rounds.
         keep: what is recorded beside losses and consensus distance: "outputs", "errors", "coefficients".
-        max_memory: bytes that the kernel may take; above, products with the Jacobian take its place (see `attrs`).
+        max_memory: bytes that the kernel may take. Above, products with the Jacobian take its place, in the precision
+            of `params`, and `attrs["method"]` says so; there are no flow and no coefficients then.
 
     Returns:
         A data set with dimensions (round, agent): `train_loss` on the agent's own data, `objective`
@@ -95,7 +101,19 @@ def predict(
     Source:
         Paper 003, eqs. of DGD, ATC and CTA and their linearised gradient flows.
     """
-    linearization = linearize(
+    parts: dict[str, Any] = {
+        "algorithm": algorithm,
+        "learning_rate": learning_rate,
+        "num_rounds": num_rounds,
+        "weight_decay": weight_decay,
+    }
+    data = learning_data(inputs, targets, test_inputs, test_targets)
+    if kernel_bytes(data) > max_memory and not isinstance(model, InfiniteWidthKernel):
+        _check_needs_no_kernel(kernel_bytes(data), max_memory, check_time(time), check_keep(keep, KEEP))
+        return matrix_free_trajectory(
+            model, params, data, mixing, offsets=offsets, record_every=record_every, keep=keep, **parts
+        )
+    network = linearize(
         model,
         params,
         inputs,
@@ -105,17 +123,19 @@ def predict(
         offsets=offsets,
         max_memory=max_memory,
     )
-    return trajectory(
-        linearization,
-        mixing,
-        algorithm=algorithm,
-        learning_rate=learning_rate,
-        num_rounds=num_rounds,
-        time=time,
-        weight_decay=weight_decay,
-        record_every=record_every,
-        keep=keep,
-    )
+    every = 1 if record_every is None else record_every
+    return trajectory(network, mixing, time=time, record_every=every, keep=keep, **parts)
+
+
+def _check_needs_no_kernel(needed: float, max_memory: float, time: str, keep: tuple[str, ...]) -> None:
+    """Refuses what products with the Jacobian cannot give."""
+    asked = 'time="flow"' if time == "flow" else 'keep="coefficients"' if "coefficients" in keep else None
+    if asked is not None:
+        raise InvalidSpec(
+            f"{asked} needs the kernel of all data, which takes {needed / 1e9:.3g} GB, more than max_memory="
+            f"{max_memory:g} ({max_memory / 1e9:.3g} GB). Use fewer samples or outputs, or write max_memory="
+            f"{1.01 * needed:.3g} if the computer has it; losses round by round are predicted without a kernel."
+        )
 
 
 def trajectory(
