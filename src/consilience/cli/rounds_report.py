@@ -155,7 +155,9 @@ def _summary(prediction: RoundsPrediction) -> str:
     elif found.attrs["outcome"] == "diverged":
         first = "Rounds diverge."
     else:
-        first = f"{num_agents - num_together} of {num_agents} agents do not arrive, agent {slowest} with the highest loss."
+        first = (
+            f"{num_agents - num_together} of {num_agents} agents do not arrive, agent {slowest} with the highest loss."
+        )
         if found.limit.min() > prediction.target:
             first += f" Losses end at {_loss(found.limit.values.min())} or more: rounds do not help, more data may."
     within = f"within {found.attrs['rounds_computed_alone']:,} rounds"

@@ -40,7 +40,6 @@ class RoundsPrediction:
 
     Attributes:
         learning_rate: η.
-        largest_learning_rate: below which rounds converge on this graph.
         mixing: W.
         target: the loss to be reached.
         quantity: "test_loss", "train_loss" or "objective".
@@ -54,7 +53,6 @@ class RoundsPrediction:
     """
 
     learning_rate: float
-    largest_learning_rate: float
     mixing: MixingMatrix
     target: float
     quantity: str
@@ -62,6 +60,11 @@ class RoundsPrediction:
     rounds_of_full_averaging: float
     stability: Stability
     modes: xr.Dataset | None
+
+    @property
+    def largest_learning_rate(self) -> float:
+        """Below which rounds converge on this graph."""
+        return self.stability.largest_learning_rate
 
     @property
     def slowest(self) -> int | None:
@@ -124,8 +127,7 @@ def predict_rounds(
     """
     d, lin = deployment, deployment.linearization
     check_request(learning_rate, target, quantity, max_rounds)
-    limit = rate_limit(d)
-    rate = _default_rate(limit) if learning_rate is None else learning_rate
+    rate = _default_rate(rate_limit(d)) if learning_rate is None else learning_rate
     start = initial_loss(d, quantity)
     goal = DEFAULT_SHARE * float(start.mean()) if target is None else target
     mixing, alone = d.mixing(rate), from_matrix(np.eye(lin.num_agents), "alone")
@@ -137,13 +139,6 @@ def predict_rounds(
     patience = max_rounds if math.isnan(slowest) else max(LEAST_ROUNDS_ALONE, PATIENCE_ALONE * int(slowest))
     by_themselves = rounds_to_target(lin, alone, learning_rates=rate, max_rounds=min(max_rounds, patience), **common)
     found = _of_agents(together, "").merge(_of_agents(by_themselves, "_alone"), combine_attrs="no_conflicts")
-    is_stable = rate < limit
-    nowhere = np.full(lin.num_agents, np.nan)
-    found = found.assign(
-        initial_loss=(AGENT, start),
-        limit=(AGENT, _limit(d, mixing, rate, quantity) if is_stable else nowhere),
-        limit_alone=(AGENT, _limit(d, alone, rate, quantity) if is_stable else nowhere),
-    )
     checked = stability(
         lin,
         mixing,
@@ -152,12 +147,19 @@ def predict_rounds(
         weight_decay=d.weight_decay,
         mixing_of=None if d.coupling is None else d.mixing,
     )
+    is_stable = rate < checked.largest_learning_rate
+    nowhere = np.full(lin.num_agents, np.nan)
+    found = found.assign(
+        initial_loss=(AGENT, start),
+        limit=(AGENT, _limit(d, mixing, rate, quantity) if is_stable else nowhere),
+        limit_alone=(AGENT, _limit(d, alone, rate, quantity) if is_stable else nowhere),
+    )
     slow = None
     if is_stable:
         slow = modes(
             lin, mixing, algorithm=d.algorithm, learning_rate=rate, weight_decay=d.weight_decay, num_modes=ALL_MODES
         )
-    return RoundsPrediction(rate, limit, mixing, goal, quantity, found, float(ideal), checked, slow)
+    return RoundsPrediction(rate, mixing, goal, quantity, found, float(ideal), checked, slow)
 
 
 def _default_rate(limit: float) -> float:

@@ -30,7 +30,7 @@ def common_start(model: models.Model, task: Task, seed: int) -> models.Params:
     return model.init(key(seed, Purpose.INITIAL_PARAMETERS, 0), task.input_shape, task.num_outputs)
 
 
-def _predicted(planned: Sweep, names: tuple[str, ...], seed: int) -> xr.Dataset:
+def _predicted(planned: Sweep, names: tuple[str, ...], rate: float, seed: int) -> xr.Dataset:
     """One initialisation on all graphs by all algorithms, dimensions (graph, algorithm, round, agent)."""
     experiment, start = planned.experiment, time.perf_counter()
     task = experiment.task
@@ -45,7 +45,7 @@ def _predicted(planned: Sweep, names: tuple[str, ...], seed: int) -> xr.Dataset:
         start = time.perf_counter()
         run = peer_to_peer.trajectory(
             linearization, graphs.metropolis(GRAPHS[name](experiment.num_agents)), algorithm=algorithm,
-            learning_rate=float(experiment.algorithm.learning_rate), num_rounds=experiment.num_rounds,
+            learning_rate=rate, num_rounds=experiment.num_rounds,
         )  # fmt: skip
         return run[list(LOSSES)].assign(seconds=time.perf_counter() - start).drop_attrs()
 
@@ -65,7 +65,8 @@ def computation(config: PeerToPeer, case: Case, planned: Sweep) -> Computation:
         "learning_rate": config.learning_rate,
         "num_rounds": config.num_rounds,
     }
-    cells = {f"seed={seed}": partial(_predicted, planned, names, seed) for seed in range(config.num_realizations)}
+    predicted = partial(_predicted, planned, names, config.learning_rate)
+    cells = {f"seed={seed}": partial(predicted, seed) for seed in range(config.num_realizations)}
     return Computation(
         f"peer-to-peer {config.dataset}, {case.label}, prediction", "peer_to_peer.trajectory", parameters, cells
     )
@@ -149,7 +150,7 @@ class Result:
     def errors_by_width(self) -> xr.DataArray:
         """Largest errors of the test loss of the networks with one hidden layer, (width, seed, graph, algorithm)."""
         cases = [case for case in self.config.cases if case.setting == "network"]
-        found = [self.largest_errors(case).test_loss for case in cases]
+        found: list[xr.DataArray] = [self.largest_errors(case)["test_loss"] for case in cases]
         return xr.concat(found, xr.Variable("width", [case.width for case in cases]))
 
     @cached_property

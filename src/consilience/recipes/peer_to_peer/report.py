@@ -10,10 +10,8 @@ import xarray as xr
 
 from consilience.axes import AGENT, ROUND
 from consilience.recipes.peer_to_peer.analysis import LOSSES, Result, slope
-from consilience.recipes.peer_to_peer.protocol import SETTINGS
+from consilience.recipes.peer_to_peer.protocol import NAMES, SETTINGS
 from consilience.recipes.recipe import Table
-
-NAMES = {"dgd": "DGD", "atc": "ATC", "cta": "CTA"}
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
@@ -84,9 +82,9 @@ def remarks(result: Result) -> list[str]:
     config = result.config
     seconds = {case.label: float(result.predicted[case].linearization_seconds.mean()) for case in config.cases}
     lines = [
-        f"NTK parametrisation, σ_w² = {config.weight_variance:g}, σ_b² = {config.bias_variance:g}; Metropolis weights; "
-        f"η = {config.learning_rate:g}, {config.num_rounds} rounds of full batches, all agents from the same θ⁰; trained "
-        f"in single precision and evaluated every {config.observe_every} rounds.",
+        f"NTK parametrisation, σ_w² = {config.weight_variance:g}, σ_b² = {config.bias_variance:g}; Metropolis "
+        f"weights; η = {config.learning_rate:g}, {config.num_rounds} rounds of full batches, all agents from the same "
+        f"θ⁰; trained in single precision and evaluated every {config.observe_every} rounds.",
         "test loss: ½ squared error on the test images; objective: (1/Q) Σ_r L_r(θ_q), of the data of all agents; own "
         "loss: what the agent itself minimises. Errors are relative to the trained loss in the same round.",
         "trained in s: the rounds of one initialisation, without evaluation and compiling. predicted in s: after "

@@ -147,7 +147,7 @@ def _fill(result: Floats, tangent: Jacobian, x1: NDArray[Any], x2: NDArray[Any],
 
 
 def _fill_symmetric(result: Floats, tangent: Jacobian, x: NDArray[Any], plan: _Plan, rows: slice) -> None:
-    """The given rows of a kernel within a set, from the diagonal on, and the same columns, which are their transpose."""
+    """The given rows of a kernel within a set, from the diagonal on, and their transpose, the same columns."""
     held = tangent.at(x[rows], plan.batch)
     for columns in _slices(rows.start, rows.stop, plan.batch):
         below = slice(columns.start, rows.stop)

@@ -26,8 +26,8 @@ from consilience.theory.peer_to_peer.krylov import KrylovSpace, krylov_space
 from consilience.theory.peer_to_peer.operators import round_map
 from consilience.theory.peer_to_peer.sampling import Sampling, block_diagonal
 
-LARGEST = 1000
-"""Agents × rank up to which 𝓖 is applied: its matrices take a third of a GB, a noise gain minutes."""
+LARGEST = 2000
+"""Agents × rank up to which 𝓖 is applied: its matrices take a GB, a noise gain minutes (at 500, seconds)."""
 
 _MOST_DOUBLINGS = 34
 """2³⁴ rounds count as infinitely many: kernel eigenvalues of modes that are slower consist of rounding errors."""
@@ -108,7 +108,7 @@ def feedback(of: Dynamics, coords: Coordinates, batches: Sampling) -> Feedback:
     if coords.size > LARGEST:
         raise InvalidSpec(
             f"{len(batches.features)} agents at rank {coords.rank} of the kernel have a covariance of {coords.size} "
-            f"rows and columns, and above {LARGEST} what becomes of it in the long run takes hours to compute. Use "
+            f"rows and columns, and above {LARGEST} what becomes of it in the long run takes gigabytes. Use "
             "fewer samples per agent, fewer outputs or fewer agents; minibatch_moments goes further."
         )
     step = round_map(

@@ -208,9 +208,13 @@ def _next_to_one(round_map: RoundMap, start: Floats) -> tuple[NDArray[np.complex
         back = np.stack([push[rows] @ features[rows] for rows in lin.shards])
         return (plainly + carried @ back).ravel()
 
-    space = krylov_space(resolvent, start, 40)
+    space = krylov_space(resolvent, start, 60)
     inverted, inside, residuals = space.eigenpairs()
-    kept = residuals <= max(_CONVERGED * np.abs(inverted).max(), residuals.min())  # the best one, if none has converged
+    sizes = np.abs(inverted)
+    allowed = _CONVERGED * np.minimum(
+        sizes**2, 100 * sizes.max()
+    )  # λ = 1 + _SHIFT + 1/θ: its error is that of θ over θ²
+    kept = (residuals <= allowed) | (sizes == sizes.max())
     vectors = inside[:, kept].T @ space.basis
     if round_map.algorithm == "cta":  # the resolvent is that of ATC, whose eigenvectors a step turns into those of CTA
         real, imaginary = (
