@@ -14,9 +14,9 @@ ALGORITHMS = {
 }
 
 
-def predicted_and_trained(graph: str, algorithm: str, **options: object) -> tuple[np.ndarray, np.ndarray]:
+def predicted_and_trained(graph: str, algorithm: str) -> tuple[np.ndarray, np.ndarray]:
     """Rounds of each agent until its test loss is half of what it was, at half of the largest stable learning rate."""
-    deployment = deploy({"graph": {"family": graph}}, algorithm=algorithm, **options)  # pyright: ignore
+    deployment = deploy({"graph": {"family": graph}}, algorithm=algorithm)
     prediction = predict_rounds(deployment)
     predicted = prediction.agents.rounds.values
     run = cs.simulate(
@@ -41,18 +41,12 @@ def predicted_and_trained(graph: str, algorithm: str, **options: object) -> tupl
 @pytest.mark.parametrize("algorithm", ["dgd", "atc", "cta"])
 @pytest.mark.parametrize("graph", ["cycle", "complete"])
 def test_rounds_at_width_1024(graph: str, algorithm: str) -> None:
-    """Measured on the cycle: off by 0 or 1 rounds of 48 to 70 for DGD and of 10 to 21 for ATC. By CTA two agents take
+    """Measured on the cycle: off by 0 or 1 rounds of 48 to 70 (DGD) and 10 to 21 (ATC), by 6 of 104 and 1 of 212 (CTA).
 
-    104 and 212 rounds for 110 and 213 that were predicted: their test losses are nearly flat where they meet the target,
-    and an error of 1 % in the loss moves the crossing by 5 %. Hence a round, and 10 %.
+    There the test losses are nearly flat where they meet the target: an error of 1 % in the loss moves the crossing by
+    5 %. Hence a round, and 10 %.
     """
     predicted, trained = predicted_and_trained(graph, algorithm)
     np.testing.assert_array_less(np.abs(trained - predicted), 1.5 + 0.1 * predicted)
     # All agents together do better: the median is good to a round or 3 %.
     assert np.median(np.abs(trained - predicted)) <= max(1, 0.03 * np.median(predicted))
-
-
-def test_rounds_of_a_narrow_network() -> None:
-    """At width 256 losses are predicted to 2 % or so, and rounds, where losses fall by that in a few, to 10 %."""
-    predicted, trained = predicted_and_trained("cycle", "dgd", num_samples=10, width=256)
-    np.testing.assert_array_less(np.abs(trained - predicted), 1.5 + 0.1 * predicted)

@@ -43,9 +43,8 @@ def candidate_graphs(own: Graph) -> list[Graph]:
     """Graphs that as many agents can form, `own` first, sparse to dense, no two the same.
 
     Example:
-        >>> [graph.name for graph in candidate_graphs(graphs.cycle(10))]             # doctest: +NORMALIZE_WHITESPACE
-        ['cycle(10)', 'path(10)', 'star(10)', 'torus(2, 5)', 'random_regular(10, 3, seed=0)', 'exponential(10)',
-         'complete(10)']
+        >>> [graph.name for graph in candidate_graphs(graphs.cycle(10))]
+        ['cycle(10)', 'path(10)', 'star(10)', 'torus(2, 5)', 'random_regular(10, 3)', 'exponential(10)', 'complete(10)']
     """
     n = own.num_agents
     rows = max(side for side in range(1, math.isqrt(n) + 1) if n % side == 0)
@@ -89,10 +88,10 @@ def compare_candidates(
 
     Example:
         >>> from consilience.experiments.deployment import deploy
-        >>> small = deploy({"partition": {"name": "by_class", "num_agents": 4}}, num_samples=10, width=None)
+        >>> small = deploy({"partition": {"name": "by_class", "num_agents": 3}}, num_samples=10, width=None)
         >>> found = compare_candidates(small, learning_rate=0.1, target=0.4, fractions=[0.5])
-        >>> recommend(found).sentence                                                      # doctest: +ELLIPSIS
-        '...'
+        >>> recommend(found).sentence.split(" is recommended: ")[0]
+        'path(3) at η = 0.537'
     """
     d = deployment
     options, limits, rates = [], [], []

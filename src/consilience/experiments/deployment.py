@@ -119,8 +119,8 @@ def deploy(
         IncompatiblePair: if the graph has other agents than the partition; for a coupling with "atc" or "cta".
 
     Example:
-        >>> deploy({"partition": {"name": "by_class", "num_agents": 5}}, num_samples=20, width=64).linearization
-        Linearization(5 agents, 100 samples, 1 outputs, 1 further directions, 360 test rows)
+        >>> deploy({"partition": {"name": "by_class", "num_agents": 5}}, num_samples=20, width=None).linearization
+        Linearization(5 agents, 100 samples, 1 outputs, 0 further directions, 360 test rows)
     """
     _check(targets, algorithm, coupling)
     tables = dict(spec)

@@ -121,7 +121,8 @@ def predict_rounds(
 
     Example:
         >>> from consilience.experiments.deployment import deploy
-        >>> found = predict_rounds(deploy({"graph": {"family": "cycle"}}, num_samples=10, width=None))
+        >>> parts = {"partition": {"name": "by_class", "num_agents": 5}, "graph": {"family": "cycle"}}
+        >>> found = predict_rounds(deploy(parts, num_samples=8, width=None), target=0.35)
         >>> found.agents.rounds.notnull().all().item(), found.agents.rounds_alone.notnull().any().item()
         (True, False)
     """

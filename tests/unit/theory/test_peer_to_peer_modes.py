@@ -1,14 +1,17 @@
 """Slow modes against rounds taken one by one, and against their closed form for identical shards."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from consilience import graphs
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.theory.peer_to_peer import Linearization
-from consilience.theory.peer_to_peer import modes as modes_module
 from consilience.theory.peer_to_peer.modes import decompose, modes
 from consilience.theory.peer_to_peer.rounds import advance, initial_state
+
+modes_module = sys.modules[modes.__module__]  # in the package its name is the function's
 
 ALGORITHMS = ("dgd", "atc", "cta")
 SIZES = (3, 4, 5, 2, 6)

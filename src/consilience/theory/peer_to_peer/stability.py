@@ -114,8 +114,10 @@ def stability(
     Over a round deviations from the fixed point are multiplied by the round map, A = W⊗I − η(H + 2γ) for DGD and
     (W⊗I)(1 − η(H + 2γ)) for ATC, whose spectrum CTA shares; the gradient flow is its linear interpolation, dv/dt =
     −(I − A)v/η − b. Rounds need eigenvalues λ of A inside the unit circle, the flow Re λ < 1. For symmetric W the
-    largest rate has a closed form, see `learning_rates`. A deep network of finite width may bear more: above the limit
-    of the linear theory its loss first grows, and may then settle where the curvature is lower (the catapult).
+    largest rate has a closed form, see `learning_rates`. A network of finite width may bear more: above the limit of
+    the linear theory its loss first grows, and then settles where the network bends less (the catapult). *Measured*
+    with one hidden layer of 1024, 5 agents with 20 digits each, DGD on a cycle, 300 rounds, one seed: it learns up to
+    2.5 times the limit with linear units, 4 times with erf, 6 times with ReLU, and diverges at 3, 5 and 12 times.
 
     Proposition 1 of paper 003: if W is doubly stochastic, the flow of DGD is BIBO stable if it is minimal
     (`minimality`). For weights ≥ 0 it holds without the second condition: W is then a contraction, so that Re v*Av ≥
