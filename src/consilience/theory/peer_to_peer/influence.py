@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
+from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from consilience.graphs import MixingMatrix
@@ -49,19 +49,24 @@ def influence(mixing: MixingMatrix) -> Influence:
         [0.4, 0.2, 0.2, 0.2]
     """
     weights = mixing.weights
-    heard = (weights if mixing.is_row_stochastic else weights.T) != 0
-    count, label = connected_components(heard, directed=True, connection="strong")
-    members = [np.flatnonzero(label == group) for group in range(count)]
-    closed = sorted((m for m in members if not np.delete(heard[m], m, axis=1).any()), key=lambda m: m[0])
+    closed = closed_groups(weights if mixing.is_row_stochastic else weights.T)
     counts = np.zeros(mixing.num_agents)
     for group in closed:
-        counts[group] = _left_vector(weights[np.ix_(group, group)]) if mixing.is_row_stochastic else 1 / len(group)
+        counts[group] = left_vector(weights[np.ix_(group, group)]) if mixing.is_row_stochastic else 1 / len(group)
     grouped = np.concatenate(closed)
     followers = np.setdiff1d(np.arange(mixing.num_agents), grouped)
     return Influence(tuple(tuple(m.tolist()) for m in closed), tuple(followers.tolist()), counts)
 
 
-def _left_vector(weights: Floats) -> Floats:
-    """p with pᵀW = pᵀ and sum one."""
-    vector = scipy.linalg.svd(weights.T - np.eye(len(weights)))[2][-1]
+def closed_groups(weights: Floats) -> list[NDArray[np.int64]]:
+    """Agents that hear each other, directly or not, and nobody else; sorted by their first agent."""
+    hears = weights != 0
+    count, labels = connected_components(hears, directed=True, connection="strong")
+    groups = (np.flatnonzero(labels == label) for label in range(count))
+    return sorted((group for group in groups if not np.delete(hears[group], group, axis=1).any()), key=lambda g: g[0])
+
+
+def left_vector(weights: Floats) -> Floats:
+    """p with pᵀW = pᵀ and sum one, for the weights within a group."""
+    vector = np.linalg.svd(weights.T - np.eye(len(weights)))[2][-1]
     return vector / vector.sum()

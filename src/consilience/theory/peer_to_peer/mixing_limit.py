@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse.csgraph
 
 from consilience.errors import InvalidSpec
 from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import Floats
+from consilience.theory.peer_to_peer.influence import closed_groups, left_vector
 
 NULL = 1e-10
 """Eigenvalues of I − W below this are zero: mixing that slow would take ten billion rounds."""
@@ -43,7 +43,7 @@ def mixing_limit(mixing: MixingMatrix) -> MixingLimit:
         ([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     """
     disagreement = np.eye(mixing.num_agents) - mixing.weights
-    groups = _closed_groups(mixing.weights)
+    groups = closed_groups(mixing.weights)
     kept = int((np.linalg.svd(disagreement, compute_uv=False) <= NULL * max(1.0, np.abs(disagreement).max())).sum())
     if kept != len(groups):
         raise InvalidSpec(
@@ -53,7 +53,7 @@ def mixing_limit(mixing: MixingMatrix) -> MixingLimit:
         )
     heard = np.zeros((len(groups), mixing.num_agents))
     for row, group in zip(heard, groups, strict=True):
-        row[group] = _left_null(disagreement[np.ix_(group, group)])
+        row[group] = left_vector(mixing.weights[np.ix_(group, group)])
     listening = np.setdiff1d(np.arange(mixing.num_agents), np.concatenate(groups))
     reached = np.zeros((mixing.num_agents, len(groups)))
     for column, group in zip(reached.T, groups, strict=True):
@@ -62,16 +62,3 @@ def mixing_limit(mixing: MixingMatrix) -> MixingLimit:
         column[listening] = np.linalg.solve(disagreement[np.ix_(listening, listening)], absorbed)
     projector = reached @ heard
     return MixingLimit(reached, heard, np.linalg.inv(disagreement + projector) - projector)
-
-
-def _closed_groups(weights: Floats) -> list[np.ndarray]:
-    """Agents that hear each other, directly or not, and nobody else."""
-    hears = weights != 0
-    count, labels = scipy.sparse.csgraph.connected_components(hears, directed=True, connection="strong")
-    groups = [np.flatnonzero(labels == label) for label in range(count)]
-    return [group for group in groups if not np.delete(hears[group], group, axis=1).any()]
-
-
-def _left_null(matrix: Floats) -> Floats:
-    vector = np.linalg.svd(matrix.T)[2][-1]
-    return vector / vector.sum()
