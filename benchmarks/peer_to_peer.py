@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from peer_to_peer_scaling import QUICK_SIZES, SIZES, section_on_scaling
 from throughput import limit_threads, processor, spread, table
@@ -48,7 +49,7 @@ class Size:
 
     width: int = 4096
     num_rounds: int = 400
-    num_test: int = 1000
+    num_test: int = 500
     num_evaluations: int = 20
     repeats: int = 3
     tolerance: float = TOLERANCE
@@ -191,7 +192,8 @@ def notes_on(population: Population, c: Comparison, threads: int, load: float) -
         "Prediction: `peer_to_peer.predict`, kernel included, in double precision; losses on the agents' own data, on "
         f"everybody's and on the test images. Training: `cs.simulate`, in single precision. {len(c.predictions)} "
         "measurements of each, in turn; ratios are taken repeat by repeat. The prediction that compiles is the first, "
-        "before anything else has.",
+        "before anything else has. NumPy's products have one thread: they are small, and on a busy machine its threads "
+        "wait for each other.",
         f"Training evaluates the test images in {c.num_evaluations} rounds, with which predictions are compared (any "
         "agent, any of these rounds); what all rounds would take is extrapolated.",
     ]
@@ -201,7 +203,8 @@ def run(size: Size, arguments: argparse.Namespace) -> str:
     """Measure everything; the report."""
     load = os.getloadavg()[0]
     population = Population(size, arguments.data_dir)
-    comparison = compare(population)
+    with threadpool_limits(1, "blas"):
+        comparison = compare(population)
     listed = "\n".join(f"- {note}" for note in notes_on(population, comparison, arguments.threads, load))
     parts = [
         "# Predicting against training a wide network\n\nMade by `make bench` (`benchmarks/peer_to_peer.py`).",

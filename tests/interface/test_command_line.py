@@ -43,7 +43,7 @@ def test_all_commands_are_known() -> None:
     assert GROUPS == ["predict"]
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS, "predict transition"])
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS, "predict transition", "predict rounds"])
 def test_every_command_has_help(command: Command, name: str) -> None:
     done = command(*name.split(), "--help")
     assert done.code == 0

@@ -76,8 +76,8 @@ def test_digits_at_width_256() -> None:
     errors = errors_by_round(DIGITS, ("star",), ("dgd",))
     # Measured with eight seeds: 0.2 to 1.7 % in a hundred rounds.
     assert errors.max() < 0.04
-    # In ten rounds parameters move little, and 0.43 % is the largest. CTA in place of DGD would leave 0.8 %, ATC 1.7 %, a
-    # rate 5 % off 2.2 %.
+    # In ten rounds parameters move little, and 0.43 % is the largest. CTA in place of DGD would leave 0.8 %, ATC 1.7 %,
+    # a rate 5 % off 2.2 %.
     assert errors.sel(round=slice(0, 10)).max() < 0.006
     assert errors.max() > 1e-4  # a network that is not linear, after all: single precision alone leaves 1e-6
 

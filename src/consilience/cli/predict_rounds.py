@@ -79,7 +79,8 @@ def rounds(
     json: Json = False,
 ) -> None:
     """Rounds to a target loss, stability, slow modes; with --sweep also which graph and learning rate to take."""
-    from consilience.cli.rounds_report import as_data, print_report
+    from consilience.cli.rounds_data import as_data
+    from consilience.cli.rounds_report import print_report
     from consilience.errors import UnknownName
     from consilience.experiments.candidates import compare_candidates
     from consilience.experiments.deployment import deploy

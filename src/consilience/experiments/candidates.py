@@ -135,7 +135,17 @@ def compare_candidates(
 def recommend(candidates: xr.Dataset) -> Recommendation | None:
     """The candidate with the smallest product of rounds and messages, among those well below their stability limit.
 
-    None if none of them reaches the target.
+    Args:
+        candidates: what `compare_candidates` returns.
+
+    Returns:
+        The recommendation, or None if no candidate reaches the target.
+
+    Example:
+        >>> of_two = {"rounds": [100.0, 40.0], "messages": [2000.0, 3600.0], "share_of_limit": [0.5, 0.7],
+        ...           "graph": ["cycle(10)", "complete(10)"], "learning_rate": [0.3, 0.3]}
+        >>> recommend(xr.Dataset({name: (CANDIDATE, values) for name, values in of_two.items()})).best
+        1
     """
     eligible = np.isfinite(candidates.rounds.values) & (candidates.share_of_limit.values <= ROBUST)
     if not eligible.any():

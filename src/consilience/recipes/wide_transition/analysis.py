@@ -21,6 +21,8 @@ from consilience.recipes.wide_transition.protocol import STARTS, WideTransition,
 SEED = "seed"
 DRAW = "draw"
 _NUM_BOOTSTRAP = 200
+_DIVERGED = 10.0
+"""A linearised network whose loss ends that many times above where it began is beyond its largest stable rate."""
 
 
 def measured(dataset: xr.Dataset) -> xr.Dataset:
@@ -63,6 +65,15 @@ def laws(config: WideTransition, task: tasks.Task, shards: tasks.Shards) -> Comp
     return Computation("wide-transition, law", "exchange and learning in series", parameters, cells)
 
 
+def without_diverged(predicted: xr.Dataset) -> xr.Dataset:
+    """NaN at all rounds of the couplings and seeds at which the linearised network is unstable.
+
+    Training often is not: a network leaves regions that are too curved for its rate (the "catapult").
+    """
+    loss = predicted.loss
+    return predicted.where(loss.isel({ROUND: -1}) < _DIVERGED * loss.isel({ROUND: 0}))
+
+
 @dataclass(frozen=True)
 class Result:
     """Everything that the figure shows.
@@ -70,7 +81,7 @@ class Result:
     Attributes:
         config: the protocol.
         trained: setting → `unseen`, `own`, `loss`, `consensus_distance`, dimensions (seed, coupling, round).
-        predicted: the same by the kernel, of the same initial parameters.
+        predicted: the same by the kernel, of the same initial parameters; NaN where it is unstable.
         law: (start, depth) → `unseen`(draw, coupling, round), `limit`(draw, exchanges) at infinite width.
         rest: depth → `unseen`(weight_decay, coupling) at infinite width, as rounds go to infinity.
     """
@@ -113,6 +124,11 @@ class Result:
         unseen = self.rest[depth].unseen
         values = [_crossing(one, self.config.threshold) for one in unseen]
         return xr.DataArray(values, {"weight_decay": unseen.weight_decay.values}, ("weight_decay",))
+
+    @property
+    def num_unstable(self) -> int:
+        """Predictions, one for each setting, coupling and seed, that are left out because they diverge."""
+        return sum(int(one.loss.isel({ROUND: -1}).isnull().sum()) for one in self.predicted.values())
 
     def errors(self, name: str) -> xr.DataArray:
         """Predicted minus trained accuracy on unseen classes, dimensions (seed, coupling, round), round 0 left out."""
@@ -159,7 +175,9 @@ def run(config: WideTransition, execute: Execute, *, data_dir: str | None = None
         config=config,
         trained=trained,
         predicted={
-            name: xr.concat([kernels[f"{name},seed={seed}"] for seed in seeds], dim=xr.Variable(SEED, list(seeds)))
+            name: without_diverged(
+                xr.concat([kernels[f"{name},seed={seed}"] for seed in seeds], dim=xr.Variable(SEED, list(seeds)))
+            )
             for name in settings(config)
         },
         law={

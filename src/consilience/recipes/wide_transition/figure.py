@@ -176,7 +176,7 @@ def _draw_rest(axes: Any, result: Result) -> None:
     import matplotlib as mpl
 
     config = result.config
-    chosen = [gamma for gamma in config.weight_decays if gamma < 0.05][::3]
+    chosen = [gamma for gamma in config.weight_decays if gamma < 0.02][::3]
     for position, gamma in enumerate(chosen):
         one = result.rest[1].unseen.sel(weight_decay=gamma)
         colour = mpl.colormaps["viridis_r"](0.1 + 0.85 * position / max(1, len(chosen) - 1))
@@ -193,7 +193,7 @@ def _draw_rest(axes: Any, result: Result) -> None:
     _log_accuracy(axes, r"$\sigma\, /\, 2\gamma$")
     axes.set_xlim(0.5, 3e4)
     axes.set_title(r"weight decay, $T \to \infty$, D = 1")
-    axes.legend(loc="lower right", handletextpad=0.3, fontsize=6, title_fontsize=6)
+    axes.legend(loc="upper left", handletextpad=0.3, fontsize=6)
 
 
 def _draw_errors(axes: Any, result: Result) -> None:
