@@ -23,8 +23,8 @@ DIGITS = dataclasses.replace(
     peer_to_peer.for_dataset(PeerToPeer(), "digits"),
     other_widths=(),
     width=256,
-    num_test=200,
     num_rounds=100,
+    observe_every=5,
     num_realizations=2,
 )
 

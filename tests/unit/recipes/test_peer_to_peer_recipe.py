@@ -20,7 +20,7 @@ from consilience.recipes.peer_to_peer import ALGORITHMS, GRAPHS, SETTINGS, Case,
 
 SMALL = PeerToPeer(
     dataset="digits", width=32, other_widths=(8,), ten_classes_width=8, num_test=40, num_rounds=20,
-    num_realizations=2,
+    observe_every=5, num_realizations=2,
 )  # fmt: skip
 
 
@@ -35,12 +35,11 @@ def test_presets() -> None:
     assert (default.dataset, default.samples_per_agent, default.learning_rate, default.num_rounds) == (
         "mnist", 20, 0.5, 400,
     )  # fmt: skip
-    assert [case.width for case in full.cases] == [1, 64, 256, 1024, 4096, 1024]
+    assert [case.width for case in full.cases] == [1, 64, 256, 1024, 4096, 512]
     assert [case.width for case in quick.cases] == [1, 256, 128]
-    assert (quick.learning_rate, quick.num_test) == (0.2, 200)
+    assert (quick.learning_rate, quick.observe_every) == (0.2, 1)
     other = peer_to_peer.for_dataset(default, "digits")
-    assert (other.dataset, other.num_test, other.learning_rate) == ("digits", None, 0.2)
-    assert peer_to_peer.for_dataset(default, "fashion_mnist").num_test == 500
+    assert (other.dataset, other.learning_rate) == ("digits", 0.2)
     assert peer_to_peer.for_dataset(default, "mnist") == default
     assert peer_to_peer.stem(other) == "peer-to-peer-digits"
 
@@ -97,14 +96,16 @@ def test_what_is_planned() -> None:
 
 
 def test_slope() -> None:
-    widths = [64, 256, 1024]
-    exact = np.array(widths, float)[:, None] ** np.array([-1.2, -1.0, -0.8])
-    found = slope(xr.DataArray(exact, {"width": widths}, ("width", "seed")))
+    # Errors exp(±s) about 1/width: the line is exact, and the squared residuals sum to 4s².
+    s, widths = 0.1, [64, 256]
+    errors = np.array([[1 / 64], [1 / 256]]) * np.exp([-s, s])
+    found = slope(xr.DataArray(errors, {"width": widths}, ("width", "seed")))
     assert found.value == pytest.approx(-1.0, abs=1e-12)  # rounding
-    # Student's t of two degrees of freedom is 4.3027 at 97.5 %; the standard error is 0.2 / √3.
-    assert found.interval == pytest.approx((-1.0 - 4.3027 * 0.2 / 3**0.5, -1.0 + 4.3027 * 0.2 / 3**0.5), abs=1e-4)
-    alone = slope(xr.DataArray(exact[:, :1], {"width": widths}, ("width", "seed")))
-    assert alone.value == pytest.approx(-1.2, abs=1e-12)
+    # Σ (x − x̄)² = 4 (log 4 / 2)²; Student's t of two degrees of freedom is 4.3027 at 97.5 %.
+    half = 4.3027 * (4 * s**2 / 2) ** 0.5 / np.log(4)
+    assert found.interval == pytest.approx((-1 - half, -1 + half), rel=1e-4)
+    alone = slope(xr.DataArray(errors[:, :1], {"width": widths}, ("width", "seed")))
+    assert alone.value == pytest.approx(-1.0, abs=1e-12)
     assert math.isnan(alone.interval[0])
 
 
@@ -164,7 +165,7 @@ def test_tables_remarks_and_data(invented: Result) -> None:
     row = next(row for row in errors.rows if row[0] == "two hidden layers, ten classes, width 8")
     assert row[1:4] == ["cycle", "DGD", "3 (2 – 4)"]
     assert row[-2:] == ["1.00", "3.00"]
-    assert widths.rows[-1] == ["any", "any", "9.4 (6.2 – 12)", "2.3 (1.6 – 3.1)", "−1.00 (−1.00 to −1.00)"]
+    assert widths.rows[-1] == ["any", "any", "9.4 (6.2 – 12)", "2.3 (1.6 – 3.1)", str(invented.slope)]
     assert any("60 completed" in line for line in peer_to_peer.remarks(invented))
     data = json.loads(json.dumps(peer_to_peer.as_data(invented)))
     assert len(data["rows"]) == 30

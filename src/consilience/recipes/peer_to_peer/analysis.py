@@ -86,14 +86,14 @@ class Slope:
     """By which power of the width the error falls.
 
     Attributes:
-        value: mean over initialisations of the slope of log error against log width.
-        interval: 95 % interval of Student's t; NaN for a single initialisation.
-        num_realizations: how many.
+        value: slope of the least-squares line through log error against log width.
+        interval: 95 % interval of Student's t; NaN if there are no more than two networks.
+        num_networks: points of the fit.
     """
 
     value: float
     interval: tuple[float, float]
-    num_realizations: int
+    num_networks: int
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -104,19 +104,19 @@ def slope(errors: xr.DataArray) -> Slope:
     """The slope of log error against log width.
 
     Args:
-        errors: dimensions (width, seed), positive; independent networks at all widths.
+        errors: dimensions (width, seed), positive, of networks that are all drawn independently.
 
     Example:
         >>> errors = xr.DataArray([[0.08, 0.04], [0.02, 0.01]], {"width": [64, 256]}, ("width", "seed"))
-        >>> slope(errors).value
+        >>> round(slope(errors).value, 9)
         -1.0
     """
-    x = np.log(errors.width.values.astype(float))
-    y = np.log(errors.transpose("width", "seed").values)
-    each = (x - x.mean()) @ y / ((x - x.mean()) ** 2).sum()
-    count = len(each)
-    half = np.nan if count < 2 else scipy.stats.t.ppf(0.975, count - 1) * each.std(ddof=1) / np.sqrt(count)
-    return Slope(float(each.mean()), (float(each.mean() - half), float(each.mean() + half)), count)
+    values = errors.transpose("width", "seed").values
+    x = np.log(np.broadcast_to(errors.width.values[:, None], values.shape)).ravel()
+    fit: Any = scipy.stats.linregress(x, np.log(values).ravel())
+    freedom = x.size - 2
+    half = scipy.stats.t.ppf(0.975, freedom) * fit.stderr if freedom > 0 else np.nan
+    return Slope(float(fit.slope), (float(fit.slope - half), float(fit.slope + half)), x.size)
 
 
 @dataclass(frozen=True)

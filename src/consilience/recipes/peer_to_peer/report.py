@@ -81,10 +81,11 @@ def remarks(result: Result) -> list[str]:
     """The protocol in words, what was timed, how the networks ended."""
     config = result.config
     seconds = {case.label: float(result.predicted[case].linearization_seconds.mean()) for case in config.cases}
+    every = "round" if config.observe_every == 1 else f"{config.observe_every} rounds"
     lines = [
-        f"NTK parametrisation, σ_w² = {config.weight_variance:g}, σ_b² = {config.bias_variance:g}; Metropolis "
-        f"weights; η = {config.learning_rate:g}, {config.num_rounds} rounds of full batches, all agents from the same "
-        f"θ⁰; trained in single precision and evaluated every {config.observe_every} rounds.",
+        f"NTK parametrisation, σ_w² = {config.weight_variance:g}, σ_b² = {config.bias_variance:g}; Metropolis weights; "
+        f"η = {config.learning_rate:g}, {config.num_rounds} rounds of full batches, all agents from the same θ⁰; "
+        f"trained in single precision and evaluated every {every}.",
         "test loss: ½ squared error on the test images; objective: (1/Q) Σ_r L_r(θ_q), of the data of all agents; own "
         "loss: what the agent itself minimises. Errors are relative to the trained loss in the same round.",
         "trained in s: the rounds of one initialisation, without evaluation and compiling. predicted in s: after "
@@ -93,8 +94,8 @@ def remarks(result: Result) -> list[str]:
     ]  # fmt: skip
     if result.slope is not None:
         lines.append(
-            f"largest error on any graph by any algorithm ~ width^s, s = {result.slope}: mean and 95 % interval of "
-            f"Student's t over {result.slope.num_realizations} initialisations of every width."
+            f"largest error on any graph by any algorithm ~ width^s, s = {result.slope}: least squares over "
+            f"{result.slope.num_networks} networks, 95 % interval of Student's t."
         )
     lines.append("networks: " + ", ".join(f"{count} {outcome}" for outcome, count in result.outcomes.items()) + ".")
     return lines

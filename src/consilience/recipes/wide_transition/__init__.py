@@ -7,7 +7,7 @@ others' classes is the order parameter.
 
 from __future__ import annotations
 
-from consilience.recipes.wide_transition.analysis import Result, laws, measured, predictions, run
+from consilience.recipes.wide_transition.analysis import Result, laws, measured, predictions, run, without_diverged
 from consilience.recipes.wide_transition.figure import draw
 from consilience.recipes.wide_transition.law import (
     Agents,
@@ -69,4 +69,5 @@ __all__ = [
     "sweeps",
     "tables",
     "unseen",
+    "without_diverged",
 ]

@@ -189,10 +189,10 @@ def _draw_rest(axes: Any, result: Result) -> None:
             trained = result.trained[name].unseen.isel({ROUND: -1})
             _line(axes, predicted.coupling / scale, predicted, SEED, colour, linestyle="--")
             _points(axes, trained.assign_coords(coupling=trained.coupling / scale), colour, marker,
-                    label=f"D = {each}, γ = {config.weight_decay:g}")  # fmt: skip
+                    label=f"D = {each}, γ = {config.weight_decay:g}, T = {config.decay_rounds:,}")  # fmt: skip
     _log_accuracy(axes, r"$\sigma\, /\, 2\gamma$")
-    axes.set_xlim(0.5, 3e4)
-    axes.set_title(r"weight decay, $T \to \infty$, D = 1")
+    axes.set_xlim(0.02, 3e4)
+    axes.set_title("weight decay: at rest, D = 1")
     axes.legend(loc="upper left", handletextpad=0.3, fontsize=6)
 
 

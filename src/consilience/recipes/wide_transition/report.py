@@ -96,7 +96,7 @@ def remarks(result: Result) -> list[str]:
         "unseen: accuracy on the nine classes that an agent has no data of, mean over agents; trained: "
         f"{config.num_seeds} seed(s), 95 % bootstrap intervals; predicted: the same seeds.",
         "r.m.s., bias, largest: of predicted − trained accuracy over all couplings, records and seeds, without the "
-        f"{result.num_unstable} predictions (of a coupling and seed) at which the linearised network is unstable.",
+        f"{result.num_unstable} cases (a coupling and a seed) in which the linearised network is unstable.",
         f"first T: from when on {config.threshold:.0%} is reached at σ = {config.law_couplings[-1]:g}; c: σ_c = c/(ηT) "
         "for σ → 0; –: never. Medians over the initial functions.",
     ]
