@@ -18,7 +18,7 @@ from consilience.graphs import cycle, metropolis
 from consilience.models import ntk_mlp
 from consilience.tasks import Task, load, odd_even, shard_arrays
 from consilience.theory.peer_to_peer.linearization import Linearization, linearize
-from consilience.theory.peer_to_peer.noise import minibatch_moments
+from consilience.theory.peer_to_peer.noise.moments import minibatch_moments
 
 LOSSES = ("train_loss", "objective", "test_loss")
 

@@ -16,7 +16,7 @@ import consilience as cs
 from consilience import graphs
 from consilience.theory import peer_to_peer
 from consilience.theory.peer_to_peer import Linearization
-from consilience.theory.peer_to_peer.stability import stability
+from consilience.theory.peer_to_peer.spectra.stability import stability
 
 ALGORITHMS = ("dgd", "atc", "cta")
 NUM_AGENTS = 5

@@ -13,8 +13,8 @@ import pytest
 import scipy.stats
 
 from consilience import models, tasks
-from consilience.theory.peer_to_peer.infinite_width import infinite_width_kernel
-from consilience.theory.peer_to_peer.kernel import kernel
+from consilience.theory.peer_to_peer.kernels.infinite_width import infinite_width_kernel
+from consilience.theory.peer_to_peer.kernels.kernel import kernel
 
 CONFIDENCE = 0.999
 """The share of correct programs that a single test of this file would pass with seeds drawn anew."""

@@ -12,9 +12,9 @@ import scipy.special
 
 from consilience import models
 from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
-from consilience.theory.peer_to_peer import infinite_width
-from consilience.theory.peer_to_peer.infinite_width import infinite_width_kernel
-from consilience.theory.peer_to_peer.kernel import kernel
+from consilience.theory.peer_to_peer.kernels import infinite_width
+from consilience.theory.peer_to_peer.kernels.infinite_width import infinite_width_kernel
+from consilience.theory.peer_to_peer.kernels.kernel import kernel
 
 QUADRATURE = 1e-11
 """Relative: what 200 × 200 nodes and a Gaussian cut at 10 standard deviations leave, with a margin of ten."""

@@ -16,12 +16,12 @@ from consilience.graphs import Graph, MixingMatrix, from_matrix, uniform
 from consilience.theory.peer_to_peer.arguments import check_count, check_rate
 from consilience.theory.peer_to_peer.fixed_point import fixed_point
 from consilience.theory.peer_to_peer.interpolation import interpolation
-from consilience.theory.peer_to_peer.learning_rates import largest_learning_rate
-from consilience.theory.peer_to_peer.modes import modes
 from consilience.theory.peer_to_peer.quantities import losses
 from consilience.theory.peer_to_peer.rounds import initial_state
 from consilience.theory.peer_to_peer.rounds_to_target import QUANTITIES, check_target, rounds_to_target
-from consilience.theory.peer_to_peer.stability import Stability, stability
+from consilience.theory.peer_to_peer.spectra.learning_rates import largest_learning_rate
+from consilience.theory.peer_to_peer.spectra.modes import modes
+from consilience.theory.peer_to_peer.spectra.stability import Stability, stability
 
 DEFAULT_SHARE = 0.5
 """Of the largest stable learning rate, and of the initial loss, where nothing is asked for."""

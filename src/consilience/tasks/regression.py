@@ -63,7 +63,8 @@ def shard_arrays(task: Task, shards: Iterable[Any]) -> tuple[list[NDArray[Any]],
     """
     if task.is_classification:
         raise IncompatiblePair(
-            f"{task.name!r} has class labels, but real-valued targets are needed. Write odd_even(task) or one_hot(task)."
+            f"{task.name!r} has class labels, but real-valued targets are needed. Write odd_even(task) or "
+            "one_hot(task)."
         )
     parts = [np.asarray(shard) for shard in shards]
     return [task.train_inputs[part] for part in parts], [task.train_labels[part] for part in parts]

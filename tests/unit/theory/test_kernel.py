@@ -12,8 +12,8 @@ import pytest
 
 from consilience import models
 from consilience.errors import IncompatiblePair, InvalidSpec
-from consilience.theory.peer_to_peer.jacobians import LARGEST_BATCH, Jacobian
-from consilience.theory.peer_to_peer.kernel import check_fits, jacobian_products, kernel
+from consilience.theory.peer_to_peer.kernels.jacobians import LARGEST_BATCH, Jacobian
+from consilience.theory.peer_to_peer.kernels.kernel import check_fits, jacobian_products, kernel
 
 ROUNDING = 1e-13
 """Of sums of up to a thousand products, relative to the largest entry."""

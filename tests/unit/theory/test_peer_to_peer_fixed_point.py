@@ -13,8 +13,8 @@ from consilience.theory import peer_to_peer
 from consilience.theory.peer_to_peer.fixed_point import fixed_point
 from consilience.theory.peer_to_peer.flow import flow
 from consilience.theory.peer_to_peer.linearization import Linearization
-from consilience.theory.peer_to_peer.mixing_limit import mixing_limit
 from consilience.theory.peer_to_peer.parameters import parameters
+from consilience.theory.peer_to_peer.spectra.mixing_limit import mixing_limit
 from peer_to_peer_networks import ALGORITHMS, linear_network, two_pairs
 
 RATE = 0.2

@@ -8,8 +8,8 @@ import pytest
 from consilience import graphs
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.theory.peer_to_peer import Linearization
-from consilience.theory.peer_to_peer.modes import decompose, modes
 from consilience.theory.peer_to_peer.rounds import advance, initial_state
+from consilience.theory.peer_to_peer.spectra.modes import decompose, modes
 
 modes_module = sys.modules[modes.__module__]  # in the package its name is the function's
 

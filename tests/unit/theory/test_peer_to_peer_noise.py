@@ -16,13 +16,14 @@ import pytest
 
 from consilience.errors import InvalidSpec, UnknownName
 from consilience.graphs import Periodic, cycle, metropolis, path
-from consilience.theory.peer_to_peer import mean_square, noise_feedback
 from consilience.theory.peer_to_peer.coordinates import coordinates
 from consilience.theory.peer_to_peer.linearization import Linearization
-from consilience.theory.peer_to_peer.mean_square import largest_minibatch_rate, noise_gain, stationary_moments
-from consilience.theory.peer_to_peer.noise import minibatch_moments
+from consilience.theory.peer_to_peer.noise import feedback as noise_feedback
+from consilience.theory.peer_to_peer.noise import mean_square
+from consilience.theory.peer_to_peer.noise.mean_square import largest_minibatch_rate, noise_gain, stationary_moments
+from consilience.theory.peer_to_peer.noise.moments import minibatch_moments
+from consilience.theory.peer_to_peer.noise.sampling import sampling
 from consilience.theory.peer_to_peer.predict import trajectory
-from consilience.theory.peer_to_peer.sampling import sampling
 
 ALGORITHMS = ("dgd", "atc", "cta")
 DIRECTED = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.4, 0.0, 0.6]])

@@ -7,13 +7,13 @@ import scipy.linalg
 from consilience import graphs
 from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
 from consilience.theory.peer_to_peer import Linearization
-from consilience.theory.peer_to_peer import spectrum as spectrum_module
 from consilience.theory.peer_to_peer.coordinates import coordinates
-from consilience.theory.peer_to_peer.influence import influence
-from consilience.theory.peer_to_peer.learning_rates import largest_learning_rate, own_curvatures
-from consilience.theory.peer_to_peer.minimality import minimality
-from consilience.theory.peer_to_peer.spectrum import RoundMap, outermost, spectral_radius
-from consilience.theory.peer_to_peer.stability import stability
+from consilience.theory.peer_to_peer.spectra import spectrum as spectrum_module
+from consilience.theory.peer_to_peer.spectra.influence import influence
+from consilience.theory.peer_to_peer.spectra.learning_rates import largest_learning_rate, own_curvatures
+from consilience.theory.peer_to_peer.spectra.minimality import minimality
+from consilience.theory.peer_to_peer.spectra.spectrum import RoundMap, outermost, spectral_radius
+from consilience.theory.peer_to_peer.spectra.stability import stability
 
 ALGORITHMS = ("dgd", "atc", "cta")
 SIZES = (3, 4, 5, 2, 6)
@@ -151,7 +151,7 @@ def test_large_kernels_by_arpack(monkeypatch):
     network = linear_network()
     exact = {name: largest_learning_rate(coordinates(network), w, algorithm="dgd").value for name, w in MIXINGS.items()}
     curvatures = own_curvatures(network)
-    monkeypatch.setattr("consilience.theory.peer_to_peer.learning_rates._DENSE_ROWS", 3)
+    monkeypatch.setattr("consilience.theory.peer_to_peer.spectra.learning_rates._DENSE_ROWS", 3)
     for name, mixing in MIXINGS.items():
         found = largest_learning_rate(coordinates(network), mixing, algorithm="dgd").value
         assert found == pytest.approx(exact[name], rel=1e-6)  # searched ones to 1e-6

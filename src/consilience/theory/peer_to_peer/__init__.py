@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from consilience.theory.peer_to_peer.fixed_point import fixed_point
 from consilience.theory.peer_to_peer.flow import Flow, flow, state_transition
-from consilience.theory.peer_to_peer.infinite_width import InfiniteWidthKernel, infinite_width_kernel
-from consilience.theory.peer_to_peer.kernel import kernel
+from consilience.theory.peer_to_peer.kernels.infinite_width import InfiniteWidthKernel, infinite_width_kernel
+from consilience.theory.peer_to_peer.kernels.kernel import kernel
 from consilience.theory.peer_to_peer.linearization import Linearization, linearize
-from consilience.theory.peer_to_peer.mean_square import largest_minibatch_rate, noise_gain, stationary_moments
-from consilience.theory.peer_to_peer.minimality import Minimality, minimality
-from consilience.theory.peer_to_peer.modes import modes
-from consilience.theory.peer_to_peer.noise import minibatch_moments
+from consilience.theory.peer_to_peer.noise.mean_square import largest_minibatch_rate, noise_gain, stationary_moments
+from consilience.theory.peer_to_peer.noise.moments import minibatch_moments
 from consilience.theory.peer_to_peer.parameters import parameters
 from consilience.theory.peer_to_peer.predict import predict, trajectory
 from consilience.theory.peer_to_peer.rounds_to_target import rounds_to_target
-from consilience.theory.peer_to_peer.stability import Stability, stability
+from consilience.theory.peer_to_peer.spectra.minimality import Minimality, minimality
+from consilience.theory.peer_to_peer.spectra.modes import modes
+from consilience.theory.peer_to_peer.spectra.stability import Stability, stability
 
 __all__ = [
     "Flow",

@@ -21,9 +21,9 @@ from consilience.theory.peer_to_peer.coordinates import LARGEST_DENSE, Coordinat
 from consilience.theory.peer_to_peer.decoupled import Decoupled, joint_modes
 from consilience.theory.peer_to_peer.dynamics import Dynamics, dynamics
 from consilience.theory.peer_to_peer.linearization import Linearization
-from consilience.theory.peer_to_peer.mixing_limit import mixing_limit
 from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure
-from consilience.theory.peer_to_peer.spectrum import RoundMap, outermost
+from consilience.theory.peer_to_peer.spectra.mixing_limit import mixing_limit
+from consilience.theory.peer_to_peer.spectra.spectrum import RoundMap, outermost
 
 SLOWEST = 1e-13
 """Modes that change by less than this share per round, relative to the fastest, count as standing still."""

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.models import as_model, parameter_shapes
 from consilience.theory.peer_to_peer.arguments import Floats, LearningData, learning_data
-from consilience.theory.peer_to_peer.infinite_width import InfiniteWidthKernel
-from consilience.theory.peer_to_peer.jacobians import double_params, outputs_and_products, samples
-from consilience.theory.peer_to_peer.kernel import check_fits, kernel
+from consilience.theory.peer_to_peer.kernels.infinite_width import InfiniteWidthKernel
+from consilience.theory.peer_to_peer.kernels.jacobians import double_params, outputs_and_products, samples
+from consilience.theory.peer_to_peer.kernels.kernel import check_fits, kernel
 
 LARGEST_NONLINEARITY = 0.1
 """Share of what an offset does to the outputs that the linearised model may miss."""

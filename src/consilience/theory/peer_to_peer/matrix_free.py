@@ -30,7 +30,7 @@ from consilience.theory.peer_to_peer.arguments import (
     check_rate,
     mixing_by_round,
 )
-from consilience.theory.peer_to_peer.jacobians import jacobian, jacobian_products
+from consilience.theory.peer_to_peer.kernels.jacobians import jacobian, jacobian_products
 from consilience.theory.peer_to_peer.linearization import check_offsets, offset_leaves, outputs_at, refuse_several
 from consilience.theory.peer_to_peer.parameter_rounds import Shards, advance, consensus_distance, output_changes
 from consilience.theory.peer_to_peer.quantities import as_dataset

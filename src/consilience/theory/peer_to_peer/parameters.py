@@ -11,7 +11,7 @@ import numpy as np
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.models import Model, as_model
 from consilience.theory.peer_to_peer.arguments import Floats
-from consilience.theory.peer_to_peer.jacobians import batch_size
+from consilience.theory.peer_to_peer.kernels.jacobians import batch_size
 from consilience.theory.peer_to_peer.linearization import Linearization, Origin
 
 

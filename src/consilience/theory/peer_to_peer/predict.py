@@ -21,7 +21,7 @@ from consilience.theory.peer_to_peer.arguments import (
     mixing_by_round,
 )
 from consilience.theory.peer_to_peer.dynamics import dynamics
-from consilience.theory.peer_to_peer.infinite_width import InfiniteWidthKernel
+from consilience.theory.peer_to_peer.kernels.infinite_width import InfiniteWidthKernel
 from consilience.theory.peer_to_peer.linearization import Linearization, linearize
 from consilience.theory.peer_to_peer.matrix_free import kernel_bytes, matrix_free_trajectory
 from consilience.theory.peer_to_peer.powers import states

@@ -24,9 +24,9 @@ from consilience.theory.peer_to_peer.arguments import (
 )
 from consilience.theory.peer_to_peer.coordinates import Coordinates, coordinates
 from consilience.theory.peer_to_peer.linearization import Linearization
+from consilience.theory.peer_to_peer.noise.sampling import Sampling, sampling
 from consilience.theory.peer_to_peer.quantities import as_dataset, measure
 from consilience.theory.peer_to_peer.rounds import State, advance, initial_state
-from consilience.theory.peer_to_peer.sampling import Sampling, sampling
 
 KEEP = ("covariance",)
 """What can be kept beside losses and variances."""

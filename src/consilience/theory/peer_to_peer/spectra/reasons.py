@@ -10,9 +10,9 @@ import numpy as np
 
 from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import Floats
-from consilience.theory.peer_to_peer.influence import Influence
-from consilience.theory.peer_to_peer.minimality import Minimality
-from consilience.theory.peer_to_peer.spectrum import TOLERANCE
+from consilience.theory.peer_to_peer.spectra.influence import Influence
+from consilience.theory.peer_to_peer.spectra.minimality import Minimality
+from consilience.theory.peer_to_peer.spectra.spectrum import TOLERANCE
 
 _MOST_NAMED = 5
 _ALONE = 0.9

@@ -1,6 +1,6 @@
 """Where training with mini-batches settles, and up to which learning rate.
 
-The expected loss stays finite while the *noise gain* is below 1 (`noise_feedback`). The learning rate is limited at
+The expected loss stays finite while the *noise gain* is below 1 (`feedback`). The learning rate is limited at
 least as much as with full batches. Agents that interpolate all data make no errors that batches could disagree about:
 below the limit their noise dies out with their errors.
 
@@ -24,10 +24,10 @@ from consilience.theory.peer_to_peer.coordinates import Coordinates, coordinates
 from consilience.theory.peer_to_peer.dynamics import Dynamics, dynamics
 from consilience.theory.peer_to_peer.fixed_point import fixed_point
 from consilience.theory.peer_to_peer.linearization import Linearization
-from consilience.theory.peer_to_peer.noise import KEEP, moments_dataset, record, sample_errors
-from consilience.theory.peer_to_peer.noise_feedback import feedback, gain, stationary_covariance
+from consilience.theory.peer_to_peer.noise.feedback import feedback, gain, stationary_covariance
+from consilience.theory.peer_to_peer.noise.moments import KEEP, moments_dataset, record, sample_errors
+from consilience.theory.peer_to_peer.noise.sampling import Sampling, sampling
 from consilience.theory.peer_to_peer.rounds import State
-from consilience.theory.peer_to_peer.sampling import Sampling, sampling
 
 _RATE_TOLERANCE = 1e-5
 """Relative error of the largest learning rate."""
@@ -60,7 +60,7 @@ def noise_gain(
         ρ(𝓖𝓝) ≥ 0: 0 for full batches; infinite where full batches diverge.
 
     Raises:
-        InvalidSpec: for values that cannot be; if agents × rank is above `noise_feedback.LARGEST`.
+        InvalidSpec: for values that cannot be; if agents × rank is above `feedback.LARGEST`.
         IncompatiblePair: for mixing matrices of another size, or whose rows do not sum to one.
 
     Example:
@@ -135,7 +135,7 @@ def stationary_moments(
 
     Raises:
         InvalidSpec: for values that cannot be; if mean or variance do not converge, with the reason; if agents × rank
-            is above `noise_feedback.LARGEST`.
+            is above `feedback.LARGEST`.
         IncompatiblePair: for mixing matrices of another size, or whose rows do not sum to one.
 
     Example:

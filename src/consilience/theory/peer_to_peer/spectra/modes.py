@@ -34,11 +34,11 @@ from consilience.theory.peer_to_peer.arguments import (
     check_row_stochastic,
 )
 from consilience.theory.peer_to_peer.coordinates import LARGEST_DENSE, Coordinates, coordinates
-from consilience.theory.peer_to_peer.krylov import krylov_space
 from consilience.theory.peer_to_peer.linearization import Linearization
 from consilience.theory.peer_to_peer.operators import force
 from consilience.theory.peer_to_peer.rounds import State, advance, initial_state
-from consilience.theory.peer_to_peer.spectrum import RoundMap
+from consilience.theory.peer_to_peer.spectra.krylov import krylov_space
+from consilience.theory.peer_to_peer.spectra.spectrum import RoundMap
 
 NEGLIGIBLE = 1e-4
 """Share of the initial error below which a mode is left out."""

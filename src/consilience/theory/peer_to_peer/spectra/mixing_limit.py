@@ -9,7 +9,7 @@ import numpy as np
 from consilience.errors import InvalidSpec
 from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import Floats
-from consilience.theory.peer_to_peer.influence import closed_groups, left_vector
+from consilience.theory.peer_to_peer.spectra.influence import closed_groups, left_vector
 
 NULL = 1e-10
 """Eigenvalues of I − W below this are zero: mixing that slow would take ten billion rounds."""

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from consilience.theory.peer_to_peer.arguments import Floats
 from consilience.theory.peer_to_peer.coordinates import Coordinates
-from consilience.theory.peer_to_peer.krylov import KrylovSpace, krylov_space
 from consilience.theory.peer_to_peer.linearization import Linearization
+from consilience.theory.peer_to_peer.spectra.krylov import KrylovSpace, krylov_space
 
 TOLERANCE = 1e-9
 """How far from 1 counts as 1: such modes take a billion rounds, and dense eigenvalues are not good to much more."""

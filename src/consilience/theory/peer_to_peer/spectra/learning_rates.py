@@ -28,7 +28,7 @@ from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import Floats
 from consilience.theory.peer_to_peer.coordinates import Coordinates
 from consilience.theory.peer_to_peer.linearization import Linearization
-from consilience.theory.peer_to_peer.spectrum import TOLERANCE, RoundMap, coupled_kernel, spectral_radius
+from consilience.theory.peer_to_peer.spectra.spectrum import TOLERANCE, RoundMap, coupled_kernel, spectral_radius
 
 MixingOf = Callable[[float], MixingMatrix]
 

@@ -12,11 +12,11 @@ from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.graphs import MixingMatrix
 from consilience.theory.peer_to_peer.arguments import Floats, check_algorithm, check_mixing, check_rate
 from consilience.theory.peer_to_peer.coordinates import Coordinates, coordinates
-from consilience.theory.peer_to_peer.influence import Influence, influence
-from consilience.theory.peer_to_peer.learning_rates import RateLimit, largest_learning_rate, own_curvatures
 from consilience.theory.peer_to_peer.linearization import Linearization
-from consilience.theory.peer_to_peer.minimality import Minimality, minimality, minimality_within
-from consilience.theory.peer_to_peer.reasons import (
+from consilience.theory.peer_to_peer.spectra.influence import Influence, influence
+from consilience.theory.peer_to_peer.spectra.learning_rates import RateLimit, largest_learning_rate, own_curvatures
+from consilience.theory.peer_to_peer.spectra.minimality import Minimality, minimality, minimality_within
+from consilience.theory.peer_to_peer.spectra.reasons import (
     of_connection,
     of_hidden_modes,
     of_marginal_modes,
@@ -25,7 +25,7 @@ from consilience.theory.peer_to_peer.reasons import (
     of_staying_modes,
     what_limits,
 )
-from consilience.theory.peer_to_peer.spectrum import TOLERANCE, Eigenpairs, RoundMap, outermost
+from consilience.theory.peer_to_peer.spectra.spectrum import TOLERANCE, Eigenpairs, RoundMap, outermost
 
 _VISIBLE = 1e-3
 """What data see of a mode, relative to the largest they could: much less of those that stay, 1 of those that learn."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consilience.errors import IncompatiblePair, InvalidSpec
-from consilience.theory.peer_to_peer.jacobians import (
+from consilience.theory.peer_to_peer.kernels.jacobians import (
     Factors,
     Floats,
     Jacobian,

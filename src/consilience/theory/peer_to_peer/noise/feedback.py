@@ -22,9 +22,9 @@ from consilience.errors import InvalidSpec
 from consilience.theory.peer_to_peer.arguments import Floats
 from consilience.theory.peer_to_peer.coordinates import Coordinates
 from consilience.theory.peer_to_peer.dynamics import Dynamics
-from consilience.theory.peer_to_peer.krylov import KrylovSpace, krylov_space
+from consilience.theory.peer_to_peer.noise.sampling import Sampling, block_diagonal
 from consilience.theory.peer_to_peer.operators import round_map
-from consilience.theory.peer_to_peer.sampling import Sampling, block_diagonal
+from consilience.theory.peer_to_peer.spectra.krylov import KrylovSpace, krylov_space
 
 LARGEST = 2000
 """Agents × rank up to which 𝓖 is applied: its matrices take a GB, a noise gain minutes (at 500, seconds)."""

@@ -1,0 +1,1 @@
+"""What mini-batches add: moments round by round, and where they settle."""
