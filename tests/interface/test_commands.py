@@ -439,6 +439,7 @@ def test_the_stability_limit_is_that_of_the_graph_and_the_learning_rate(command:
 # ---- compare -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_theory_and_simulation_are_compared_and_loaded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     first = command("compare", *COMPARE, "--output", "pictures", "--store", "results")
     assert first.code == 0

@@ -95,14 +95,16 @@ def test_digits_against_the_width() -> None:
 @pytest.mark.slow
 def test_mnist_at_width_1024(data_dir: Path) -> None:
     """All graphs, all algorithms: minutes."""
-    config = PeerToPeer(other_widths=(), num_realizations=1)
+    config = PeerToPeer(other_widths=(), num_realizations=1, num_test=500, observe_every=5)
     errors = errors_by_round(config, tuple(GRAPHS), tuple(ALGORITHMS), data_dir)
-    assert errors.max() <= 0.01  # 0.65 % at the largest, DGD on the cycle
+    # 0.72 % at the largest, on the star; two further initialisations have 0.2 and 0.25 %. On 200 test images, over
+    # which less of the error averages out, it is 1.0 %.
+    assert errors.max() <= 0.01
 
 
 @pytest.mark.slow
 def test_mnist_at_width_4096(data_dir: Path) -> None:
     """One case, for it takes two minutes; all of them are in `consilience reproduce peer-to-peer --full`."""
-    config = PeerToPeer(width=4096, other_widths=(), num_realizations=1, observe_every=20)
+    config = PeerToPeer(width=4096, other_widths=(), num_realizations=1, num_test=500, observe_every=20)
     errors = errors_by_round(config, ("cycle",), ("dgd",), data_dir)
     assert errors.max() <= 0.004  # 0.13 %

@@ -338,6 +338,7 @@ def test_the_figure_has_all_panels(invented: Result, tmp_path: pathlib.Path) -> 
 # ---- from end to end ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_programs")
 def test_from_end_to_end(tmp_path: pathlib.Path) -> None:
     result = comparison.run(TINY, run_sweep)  # pyright: ignore[reportArgumentType]

@@ -253,6 +253,7 @@ def test_the_figure_has_all_panels(invented: Result, tmp_path: pathlib.Path) -> 
     assert "N(0, 2²)" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 def test_from_end_to_end(tmp_path: pathlib.Path) -> None:
     execute: Any = functools.partial(compute, store=tmp_path / "store")
     result = finite_size.run(TINY, execute)

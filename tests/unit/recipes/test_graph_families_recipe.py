@@ -148,6 +148,7 @@ def test_properties_in_closed_form() -> None:
 # ---- the linear theory -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_small_states_grow_as_the_leading_mode(drawn: dict[str, list[cs.graphs.Graph]]) -> None:
     """ṁ = J m as long as m is small, on every graph; the rate is also that of `top_eigenvalue`."""
     pull, times = 1.0, np.array([0.0, 30.0, 31.0])
@@ -271,6 +272,7 @@ def test_what_does_not_order_is_drawn_and_told_all_the_same(invented: Result) ->
 # ---- from end to end ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_end_to_end(tmp_path: pathlib.Path) -> None:
     result = run(SMALL, lambda work: compute(work, store=tmp_path / "store"))
     assert result.magnetization.shape == (2, 11, 2, 4, 4)

@@ -91,6 +91,7 @@ def test_unseen_classes_are_those_of_the_others() -> None:
     assert unseen(wide_transition.cross_accuracy(outputs, np.array([0, 1]))) == 0.0
 
 
+@pytest.mark.slow
 def test_the_prediction_of_an_affine_model_is_what_training_does() -> None:
     setting = Setting(0, 1, couplings=(0.3, 1.9), num_rounds=40, record_every=20, weight_decay=1e-3)
     task, shards = wide_transition.load(TINY)

@@ -370,7 +370,7 @@ def test_what_blows_up_is_nan(graph):
     assert np.abs(settles["m"]).max() < 1e-8  # the drift is −γ̂m, of which 1e-12 is tolerated
 
 
-@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("directed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_equilibrium_where_iterations_do_not_converge(directed, monkeypatch):
     """Long cycles at strong coupling need hundreds of iterations; sparse factors take their place."""
     graph, random = graphs.cycle(150, directed=directed), np.random.default_rng(0)

@@ -75,7 +75,7 @@ def largest_difference(network, mixing, algorithm, rate, decay):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("name", MIXINGS)
-@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("decay", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_modes_add_up_to_the_trajectory(name, algorithm, decay, monkeypatch):
     network = linear_network()
     difference, method = largest_difference(network, MIXINGS[name], algorithm, 0.3, decay)
