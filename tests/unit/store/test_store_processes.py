@@ -24,8 +24,7 @@ def run_worker(name: str, directory: pathlib.Path, *prefix: str) -> dict[str, An
 
 def test_kill_at_random_moments_leaves_whole_cells_or_none(tmp_path: pathlib.Path) -> None:
     result = run_worker("kill", tmp_path)
-    assert result["cells"] > 6
-    assert result["leftovers"] > 0  # some were killed in the middle of writing
+    assert result["cells"] > 6  # how many were killed in the middle of writing is chance; the next test schedules it
 
 
 def test_death_at_every_step_leaves_a_whole_cell_or_none(tmp_path: pathlib.Path) -> None:
