@@ -71,7 +71,16 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "not reached below" in capsys.readouterr().out, "twenty rounds are not enough"
 
 
-@pytest.mark.parametrize("page", ["getting-started.md", "extending.md", "figure-3.md", "theory.md", "peer-to-peer.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "getting-started.md",
+        "extending.md",
+        "figure-3.md",
+        "peer-to-peer.md",
+        pytest.param("theory.md", marks=pytest.mark.slow),
+    ],
+)
 def test_the_code_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(blocks(ROOT / "docs" / page, "python"))

@@ -32,7 +32,7 @@ def print_report(
         _print_candidates(deployment, candidates)
     results.print(
         "\nExact for a network that is linear in its parameters, trained on full batches from a common start. One of "
-        "finite width departs\nfrom it by about 1/√width; mini-batches add noise on top."
+        "finite width departs\nfrom it, about as 1/width; mini-batches add noise on top."
     )
 
 

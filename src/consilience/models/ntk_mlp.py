@@ -94,7 +94,7 @@ def ntk_mlp(
 
     Args:
         depth: number of hidden layers; 0 is the affine model.
-        width: neurons per hidden layer; errors of the predictions fall as width^(−1/2).
+        width: neurons per hidden layer; errors of the predictions fall with it, measured about as 1/width.
         activation: "relu", "tanh", "erf", "sigmoid", "gelu" or "linear".
         weight_variance: σ_w² > 0. With 2, ReLU layers keep the size of their signals at any depth; for "erf" and "tanh"
             1 to 2 is usual.

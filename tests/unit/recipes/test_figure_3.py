@@ -260,6 +260,7 @@ def test_the_figure_has_all_panels(invented: Result, tmp_path: pathlib.Path) -> 
     assert "digits" in figure.get_suptitle()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_programs")
 def test_from_end_to_end(tmp_path: pathlib.Path) -> None:
     result = figure_3.run(TINY, lambda sweep: run_sweep(sweep, store=tmp_path / "store"))

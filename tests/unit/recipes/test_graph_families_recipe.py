@@ -114,6 +114,7 @@ def test_families_that_are_hardly_ever_connected_are_refused(monkeypatch: pytest
         graph_families.draw_graphs(config)
 
 
+@pytest.mark.slow
 def test_properties_against_networkx_and_numpy(drawn: dict[str, list[cs.graphs.Graph]]) -> None:
     for name, members in drawn.items():
         graph = members[1]

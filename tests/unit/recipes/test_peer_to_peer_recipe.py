@@ -5,6 +5,7 @@ import io
 import json
 import math
 import pathlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,22 @@ def test_what_is_planned() -> None:
     assert {of.setting for of, _, _ in planned} == set(SETTINGS)
 
 
+def test_losses_on_the_data_of_each_agent() -> None:
+    """Against NumPy, for models that answer one number to everything: agent q answers q."""
+    task, shards = peer_to_peer.task_and_shards(SMALL)["ten_classes"]
+    answers = np.arange(len(shards), dtype=np.float32)
+    population: Any = SimpleNamespace(
+        params=answers,
+        apply=lambda params, inputs: params + 0 * inputs[:, 0, :1] * np.ones(10),
+        loss_function=task.loss,
+    )
+    found = np.asarray(peer_to_peer.shard_losses(task, shards).measure(population))
+    expected = [
+        [0.5 * ((answer - task.train_labels[shard]) ** 2).sum(axis=1).mean() for shard in shards] for answer in answers
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)  # single precision
+
+
 # ---- what is made of errors that are known -----------------------------------------------------------------------
 
 
@@ -109,7 +126,7 @@ def test_slope() -> None:
     assert math.isnan(alone.interval[0])
 
 
-ERROR = {"network": 0.5, "affine": 1e-8, "ten_classes": 0.02}
+ERROR = {"network": 0.5, "affine": 1e-5, "ten_classes": 0.02}
 """Largest relative error of invented training; of networks with one hidden layer, divided by the width."""
 
 
@@ -121,7 +138,7 @@ def invent(work: Any) -> Any:
         names = work.parameters["graphs"]
         dims = ("graph", "algorithm", "round", "agent")
         whole = np.broadcast_to(losses, (len(names), len(ALGORITHMS), *losses.shape))
-        variables = dict.fromkeys(("test_loss", "objective", "train_loss"), (dims, whole))
+        variables = {"test_loss": (dims, whole), "objective": (dims, whole), "train_loss": (dims, 0.5 * whole)}
         seconds = {"seconds": (dims[:2], np.ones(whole.shape[:2])), "linearization_seconds": 2.0}
         return {cell: xr.Dataset({**variables, **seconds}, {"round": rounds}) for cell in work.cells}
     at = np.arange(0, SMALL.num_rounds + 1, SMALL.observe_every)
@@ -130,7 +147,9 @@ def invent(work: Any) -> Any:
     share = ERROR[setting] / width * at[:, None] / at[-1]
     seeds = np.arange(1.0, 1.0 + len(work.cells))[:, None, None]  # of the second initialisation, twice as large
     trained = losses[at] / (1 + share * seeds)
-    by_shard = np.repeat(trained[..., None], num_agents, axis=-1)
+    # On its own data an agent has half of the mean loss.
+    own, others = trained * 0.5, trained * (1 + 0.5 / (num_agents - 1))
+    by_shard = np.where(np.eye(num_agents, dtype=bool), own[..., None], others[..., None])
     found = {
         "loss": (("seed", "round", "agent"), trained),
         "shard_losses": (("seed", "round", "agent", "held_by"), by_shard),
@@ -150,7 +169,7 @@ def test_errors_are_largest_over_agents_and_rounds(invented: Result) -> None:
         errors = invented.largest_errors(case)
         expected = ERROR[case.setting] / (case.width if case.setting == "network" else 1) * np.array([1.0, 2.0])
         for loss in peer_to_peer.LOSSES:
-            # The affine error of 1e-8 is left after subtracting 1, to 1e-16.
+            # Errors are left after subtracting 1, to some 1e-16.
             found = errors[loss].transpose(..., "seed").values
             np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-7)
     assert invented.outcomes == {"completed": 2 * (3 + 18 + 9)}
@@ -206,6 +225,7 @@ def test_a_network_that_diverges_is_no_success(invented: Result) -> None:
 # ---- one run of each kind ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prediction_and_training_share_the_start_and_the_losses(tmp_path: pathlib.Path) -> None:
     """The affine classifier, whose prediction is exact: what is left is single precision."""
     wanted = SMALL.cases[0]

@@ -50,8 +50,8 @@ def predict(
 ) -> xr.Dataset:
     """Predict the training of a wide network by agents that average over a graph.
 
-    Exact for models that are linear in their parameters; for a network of width m the error falls as m^(−1/2). Full
-    batches, squared loss L_q(θ) = (1/2n_q) Σ_k ‖f(x_k, θ) − y_k‖² + γ‖θ‖².
+    Exact for models that are linear in their parameters; for wide networks the error falls with the width,
+    measured about as 1/width. Full batches, squared loss L_q(θ) = (1/2n_q) Σ_k ‖f(x_k, θ) − y_k‖² + γ‖θ‖².
 
     Args:
         model: a model of `cs.models`, an equinox module, or an `InfiniteWidthKernel`.
