@@ -51,7 +51,7 @@ def test_all_is_said(command: Command) -> None:
     assert found["modes"][0]["rounds"] == max(one["rounds"] for one in found["modes"])
     assert sum(one["error_share"] for one in found["modes"]) == pytest.approx(1, abs=0.02)
     assert "trained on full batches" in out
-    assert "1/√width" in out
+    assert "1/width" in out
     assert np.array(found["mixing_weights"]).sum(axis=1) == pytest.approx(1)
     assert "candidates" not in found
 
