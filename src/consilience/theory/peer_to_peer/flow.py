@@ -18,7 +18,7 @@ from consilience.theory.peer_to_peer.dynamics import Dynamics, dynamics
 from consilience.theory.peer_to_peer.linearization import Linearization
 from consilience.theory.peer_to_peer.operators import flow_map
 from consilience.theory.peer_to_peer.powers import states
-from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure
+from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure_all
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,9 +50,7 @@ class Flow:
         """
         of, moments, kept = self.dynamics, _check_times(times), check_keep(keep, KEEP)
         method, found = states(of, moments / of.learning_rate, "flow")
-        with np.errstate(over="ignore", invalid="ignore"):
-            records = [measure(of.linearization, state, kept) for state in found]
-        recorded = {name: np.stack([record[name] for record in records]) for name in records[0]}
+        recorded = measure_all(of.linearization, found, kept)
         return as_dataset(of.linearization, recorded, {"time": moments}, **of.attrs, method=method)
 
     @cached_property

@@ -25,7 +25,7 @@ from consilience.theory.peer_to_peer.kernels.infinite_width import InfiniteWidth
 from consilience.theory.peer_to_peer.linearization import Linearization, linearize
 from consilience.theory.peer_to_peer.matrix_free import kernel_bytes, matrix_free_trajectory
 from consilience.theory.peer_to_peer.powers import states
-from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure
+from consilience.theory.peer_to_peer.quantities import KEEP, as_dataset, measure_all
 from consilience.theory.peer_to_peer.rounds import State, advance, initial_state
 
 
@@ -152,6 +152,25 @@ def trajectory(
 ) -> xr.Dataset:
     """`predict` for a network that is already linearised: for the next graph, rate or algorithm.
 
+    Args:
+        linearization: network and data, from `linearize`.
+        mixing: W, a mixing matrix or an array (agents, agents) whose rows sum to one; or a schedule, round → (agents,
+            agents), for time="rounds".
+        algorithm: "dgd", "atc" or "cta".
+        learning_rate: η > 0.
+        num_rounds: rounds to predict.
+        time: "rounds", or "flow" at the times t = η · round.
+        weight_decay: γ ≥ 0 of γ‖θ‖².
+        record_every: rounds between two records; the first and the last round are always recorded.
+        keep: "outputs", "errors", "coefficients", beside losses and consensus distance.
+
+    Returns:
+        The data set of `predict`, with dimensions (round, agent).
+
+    Raises:
+        InvalidSpec: for values that cannot be.
+        IncompatiblePair: for mixing matrices that do not fit, and for a schedule with time="flow".
+
     Example:
         >>> import numpy as np
         >>> from consilience import graphs
@@ -174,9 +193,7 @@ def trajectory(
         method, found = "kernel, repeated rounds", _scheduled(lin, mixing, rounds, **parts)
     else:
         method, found = states(dynamics(lin, mixing, **parts), rounds, time)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond the stability limit losses grow without bound
-        records = [measure(lin, state, kept) for state in found]
-    recorded = {name: np.stack([record[name] for record in records]) for name in records[0]}
+    recorded = measure_all(lin, found, kept)
     return as_dataset(lin, recorded, {ROUND: rounds, "time": rate * rounds}, **parts, time=time, method=method)
 
 

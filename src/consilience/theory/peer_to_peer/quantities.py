@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,13 @@ def measure(linearization: Linearization, state: State, keep: tuple[str, ...] = 
     if "coefficients" in keep:
         found["coefficients"] = state.coefficients[0].transpose(0, 2, 1)
     return found
+
+
+def measure_all(linearization: Linearization, states: Iterable[State], keep: tuple[str, ...] = ()) -> dict[str, Floats]:
+    """All quantities of several states of one replica, stacked along a leading axis."""
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond the stability limit losses grow without bound
+        records = [measure(linearization, state, keep) for state in states]
+    return {name: np.stack([record[name] for record in records]) for name in records[0]}
 
 
 def _by_sample(linearization: Linearization, values: Floats) -> Floats:
