@@ -26,15 +26,15 @@ Modules = list[nn.Sequential]
 
 
 def modules_from(initial: dict[str, np.ndarray]) -> Modules:
-    """One network per agent; weights arrive as (agents, inputs, outputs), PyTorch holds (outputs, inputs)."""
+    """One network per agent; weights arrive as PyTorch holds them, (agents, outputs, inputs)."""
     modules = []
     for agent in range(len(initial["layer_0/weight"])):
         layers: list[nn.Module] = []
         for d in range(len(initial) // 2):
             weight, bias = (torch.from_numpy(initial[f"layer_{d}/{name}"][agent]) for name in ("weight", "bias"))
-            linear = nn.Linear(*weight.shape)
+            linear = nn.Linear(*weight.shape[::-1])
             with torch.no_grad():
-                linear.weight.copy_(weight.T)
+                linear.weight.copy_(weight)
                 linear.bias.copy_(bias)
             layers += [nn.ReLU(), linear] if d else [linear]
         modules.append(nn.Sequential(*layers))
@@ -46,7 +46,7 @@ def parameters_of(modules: Modules) -> dict[str, np.ndarray]:
     linears = [[layer for layer in module if isinstance(layer, nn.Linear)] for module in modules]
     result = {}
     for d in range(len(linears[0])):
-        result[f"layer_{d}/weight"] = np.stack([agent[d].weight.detach().T.numpy() for agent in linears])
+        result[f"layer_{d}/weight"] = np.stack([agent[d].weight.detach().numpy() for agent in linears])
         result[f"layer_{d}/bias"] = np.stack([agent[d].bias.detach().numpy() for agent in linears])
     return result
 

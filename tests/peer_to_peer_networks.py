@@ -25,7 +25,7 @@ def linear_network(
     x = [random.normal(size=(size, num_features)) for size in sizes]
     x = [x[0]] * num_agents if same_inputs else x
     y = [np.sin(3 * shard[:, :num_outputs]) + 0.5 * random.normal(size=(len(shard), num_outputs)) for shard in x]
-    shape = {"weight": (num_features, num_outputs), "bias": (num_outputs,)}
+    shape = {"weight": (num_outputs, num_features), "bias": (num_outputs,)}
     test = random.normal(size=(5, num_features))
     return peer_to_peer.linearize(
         model,

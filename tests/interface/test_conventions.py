@@ -164,17 +164,17 @@ def test_classes_of_ones_own_are_identified_by_their_source() -> None:
 
 
 def test_blocks_follow_from_the_sweep_alone() -> None:
-    """At most 16 replicas; in a quench with enough couplings, those of one seed; one coupling in an adiabatic sweep."""
+    """At most 8 replicas; in a quench with enough couplings, those of one seed; one coupling in an adiabatic sweep."""
     over = {"coupling": [float(c) for c in range(20)], "seed": [0, 1]}
     plan = cs.experiments.plan
     quench = plan(over)
     assert quench == plan(over)
-    assert [len(block.cells) for block in quench] == [10, 10, 10, 10]
+    assert [len(block.cells) for block in quench] == [7, 7, 6, 7, 7, 6]
     assert all(len({cell % 2 for cell in block.cells}) == 1 for block in quench)
     adiabatic = plan(over, protocol="adiabatic_down")
     assert [block.cells for block in adiabatic[:2]] == [(38, 39), (36, 37)]
     assert [block.follows for block in adiabatic[:3]] == [None, 0, 1]
-    assert max_replicas(10, 15_910, 4) == 16
+    assert max_replicas(10, 15_910, 4) == 8
 
 
 # ---- results -----------------------------------------------------------------------------------------------------

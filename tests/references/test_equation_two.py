@@ -45,26 +45,26 @@ def three_classes() -> tuple[Any, list[np.ndarray], Params]:
     sizes = {"layer_0": (FEATURES, WIDTH), "layer_1": (WIDTH, NUM_CLASSES)}
     params = {}
     for name, (rows, columns) in sizes.items():
-        params[f"{name}/weight"] = random.normal(size=(NUM_AGENTS, rows, columns))
+        params[f"{name}/weight"] = random.normal(size=(NUM_AGENTS, rows, columns)).swapaxes(1, 2)
         params[f"{name}/bias"] = random.normal(size=(NUM_AGENTS, columns))
     return task, shards, params
 
 
 def backpropagate(params: Params, x: np.ndarray, labels: np.ndarray, activation: str) -> Params:
     """∇(mean cross-entropy + γ‖θ‖²) of one hidden layer."""
-    before = x @ params["layer_0/weight"] + params["layer_0/bias"]
+    before = x @ params["layer_0/weight"].T + params["layer_0/bias"]
     hidden = np.tanh(before) if activation == "tanh" else np.maximum(before, 0)
     slope = 1 - hidden**2 if activation == "tanh" else (before > 0).astype(float)
-    logits = hidden @ params["layer_1/weight"] + params["layer_1/bias"]
+    logits = hidden @ params["layer_1/weight"].T + params["layer_1/bias"]
     exponentials = np.exp(logits)
     errors = exponentials / exponentials.sum(axis=1, keepdims=True)
     errors[np.arange(len(labels)), labels] -= 1
     errors /= len(labels)
-    hidden_errors = errors @ params["layer_1/weight"].T * slope
+    hidden_errors = errors @ params["layer_1/weight"] * slope
     loss_gradient = {
-        "layer_0/weight": x.T @ hidden_errors,
+        "layer_0/weight": hidden_errors.T @ x,
         "layer_0/bias": hidden_errors.sum(axis=0),
-        "layer_1/weight": hidden.T @ errors,
+        "layer_1/weight": errors.T @ hidden,
         "layer_1/bias": errors.sum(axis=0),
     }
     return {name: g + 2 * WEIGHT_DECAY * params[name] for name, g in loss_gradient.items()}

@@ -91,7 +91,7 @@ class Problem:
 def flat(params: Any) -> np.ndarray:
     """(..., features + 1, outputs)"""
     layer = params["layer_0"]
-    return np.concatenate([np.asarray(layer["weight"]), np.asarray(layer["bias"])[..., None, :]], axis=-2)
+    return np.concatenate([np.asarray(layer["weight"]).swapaxes(-1, -2), np.asarray(layer["bias"])[..., None, :]], -2)
 
 
 def problem(num_features: int) -> Problem:
@@ -105,7 +105,7 @@ def problem(num_features: int) -> Problem:
         )
 
     shards = [data(size) for size in SIZES]
-    layer = {"weight": random.normal(size=(num_features, NUM_OUTPUTS)), "bias": random.normal(size=NUM_OUTPUTS)}
+    layer = {"weight": random.normal(size=(num_features, NUM_OUTPUTS)).T, "bias": random.normal(size=NUM_OUTPUTS)}
     return Problem([x for x, _ in shards], [y for _, y in shards], *data(NUM_TEST), {"layer_0": layer})
 
 

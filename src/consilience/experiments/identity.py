@@ -25,7 +25,7 @@ from consilience.models import EquinoxModel, FunctionModel
 from consilience.observables import OBSERVABLES, Observable
 from consilience.tasks import Shards, Task
 
-SEMANTICS = 1
+SEMANTICS = 2
 """Raised when a change to the package changes the numbers that a spec stands for."""
 
 

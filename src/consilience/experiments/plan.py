@@ -18,7 +18,9 @@ from consilience.errors import InvalidSpec, UnknownName
 
 PROTOCOLS = ("quench", "adiabatic_up", "adiabatic_down")
 
-_MAX_REPLICAS = 16
+# Side by side, replicas share their mini-batches and make one large matrix product. Beyond eight that gains nothing more,
+# while their parameters leave the processor's cache, and fewer blocks are left to share out among processors.
+_MAX_REPLICAS = 8
 _MAX_BYTES = 3 * 2**30
 # Fewer hyper-parameter values than this do not fill a matrix product; then seeds are put side by side instead.
 _FEW = 4
@@ -55,11 +57,11 @@ def grid(over: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def max_replicas(num_agents: int, num_parameters: int, itemsize: int) -> int:
-    """How many replicas fit side by side: at most 16, fewer if parameters, gradients and messages take over 3 GB.
+    """How many replicas fit side by side: at most 8, fewer if parameters, gradients and messages take over 3 GB.
 
     Example:
         >>> max_replicas(10, 15_910, 4), max_replicas(1000, 1_000_000, 4)
-        (16, 1)
+        (8, 1)
     """
     # State, gradient, mixed and coupled messages, the next state, and one to spare.
     per_replica = 6 * num_agents * num_parameters * itemsize

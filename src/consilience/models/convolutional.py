@@ -50,7 +50,7 @@ class ConvolutionalNetwork:
     """[convolution k×k with a stride → ReLU] for each entry of `channels`, then a linear readout.
 
     Strides take the place of pooling, which costs more than the convolutions when every agent has its own filters.
-    Parameters: {"conv_0": {"weight": (k·k·channels_in, channels_out), "bias": ...}, ..., "readout": ...}.
+    Parameters: {"conv_0": {"weight": (channels_out, k·k·channels_in), "bias": ...}, ..., "readout": ...}.
     """
 
     channels: tuple[int, ...] = (8, 16)
@@ -115,8 +115,8 @@ class ConvolutionalNetwork:
         hidden = inputs if inputs.ndim == 4 else inputs[..., None]
         for d in range(len(self.channels)):
             layer = params[f"conv_{d}"]
-            hidden = jax.nn.relu(patches(hidden, self.kernel_size, self.stride) @ layer["weight"] + layer["bias"])
-        return hidden.reshape(hidden.shape[0], -1) @ params["readout"]["weight"] + params["readout"]["bias"]
+            hidden = jax.nn.relu(patches(hidden, self.kernel_size, self.stride) @ layer["weight"].T + layer["bias"])
+        return hidden.reshape(hidden.shape[0], -1) @ params["readout"]["weight"].T + params["readout"]["bias"]
 
 
 def cnn(

@@ -46,9 +46,9 @@ def check_layers(family: str, depth: int, width: int, activation: str) -> None:
 
 @dataclass(frozen=True)
 class MLP:
-    """x^{d+1} = φ(x^d W^{d+1} + b^{d+1}), with `depth` = D hidden layers of `width` neurons and a linear readout.
+    """x^{d+1} = φ(W^{d+1} x^d + b^{d+1}), with `depth` = D hidden layers of `width` neurons and a linear readout.
 
-    Parameters: {"layer_0": {"weight": (inputs, width), "bias": (width,)}, ..., "layer_D": ...}. Inputs of any shape
+    Parameters: {"layer_0": {"weight": (width, inputs), "bias": (width,)}, ..., "layer_D": ...}. Inputs of any shape
     are flattened.
     """
 
@@ -78,14 +78,14 @@ class MLP:
 
     def apply(self, params: Params, inputs: jax.Array) -> jax.Array:
         """Outputs of shape (batch, outputs)."""
-        return self._signals(params, inputs)[-1]
+        return self._signals(params, inputs)[-1].T
 
     def jacobian_factors(self, params: Params, inputs: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
         """The Jacobian of the outputs, layer by layer, as outer products; see `Model`.
 
         Returns:
             For each dense layer, from the first to the readout, what it reads with a one for its bias, shape (batch,
-            fan-in + 1), and the derivatives of the outputs with respect to x W + b, shape (batch, outputs, fan-out).
+            fan-in + 1), and the derivatives of the outputs with respect to W x + b, shape (batch, outputs, fan-out).
 
         Example:
             >>> import jax
@@ -101,21 +101,29 @@ class MLP:
             *read, outputs = self._signals({name: {**params[name], "bias": biases[name]} for name in biases}, inputs)
             return outputs, read
 
-        # With a bias for each sample, the derivative with respect to it is that with respect to the sample's x W + b.
-        biases = {name: jnp.tile(layer["bias"], (inputs.shape[0], 1)) for name, layer in params.items()}
+        # With a bias for each sample, the derivative with respect to it is that with respect to the sample's W x + b.
+        biases = {name: jnp.tile(layer["bias"][:, None], inputs.shape[0]) for name, layer in params.items()}
         outputs, pull_back, read = jax.vjp(forward, biases, has_aux=True)
-        one_hot = jnp.broadcast_to(jnp.eye(outputs.shape[1], dtype=outputs.dtype), (*outputs.shape, outputs.shape[1]))
-        (sensitivities,) = jax.vmap(pull_back, in_axes=1, out_axes=1)(one_hot)
+        unit = jnp.eye(outputs.shape[0], dtype=outputs.dtype)[:, :, None]
+        (sensitivities,) = jax.vmap(pull_back)(jnp.broadcast_to(unit, (outputs.shape[0], *outputs.shape)))
         one = jnp.ones((inputs.shape[0], 1), outputs.dtype)
-        return [(jnp.concatenate([a, one], axis=1), sensitivities[f"layer_{d}"]) for d, a in enumerate(read)]
+        return [
+            (jnp.concatenate([signal.T, one], axis=1), sensitivities[f"layer_{d}"].transpose(2, 0, 1))
+            for d, signal in enumerate(read)
+        ]
 
     def _signals(self, params: Params, inputs: jax.Array) -> list[jax.Array]:
-        """What each layer reads, from the flattened inputs on, and last the outputs: the forward pass."""
+        """What each layer reads, from the flattened inputs on, and last the outputs, all of shape (neurons, batch).
+
+        Weights stand on the left and samples in columns, so that the weights of all replicas of an agent form one tall
+        matrix as they lie in memory: vectorised over replicas, the product stays one product (decision 0018).
+        """
         phi = activation(self.activation)
-        signals = [inputs.reshape(inputs.shape[0], -1)]
+        signals = [inputs.reshape(inputs.shape[0], -1).T]
         for d in range(self.depth + 1):
             layer = params[f"layer_{d}"]
-            weighted = signals[-1] @ layer["weight"] + layer["bias"]
+            neurons = layer["weight"].shape[0]
+            weighted = layer["weight"] @ signals[-1] + layer["bias"].reshape(neurons, -1)
             signals.append(phi(weighted) if d < self.depth else weighted)
         return signals
 

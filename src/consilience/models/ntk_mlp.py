@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NTKMLP:
-    """x^{d+1} = φ(√(σ_w²/n_d) x^d W^{d+1} + σ_b b^{d+1}), n_d neurons in layer d, and a readout scaled likewise.
+    """x^{d+1} = φ(√(σ_w²/n_d) W^{d+1} x^d + σ_b b^{d+1}), n_d neurons in layer d, and a readout scaled likewise.
 
     Every weight and bias is drawn from N(0, 1); the factors, which are not trained, set the variances. Gradients then
     shrink with the width as activations do, so that the kernel of training neither vanishes nor explodes.
@@ -77,7 +77,7 @@ class NTKMLP:
         """The parameters with which `MLP` computes the same outputs."""
         scaled = {}
         for name, layer in params.items():
-            weight, bias = self._scales(layer["weight"].shape[0])
+            weight, bias = self._scales(layer["weight"].shape[1])
             scaled[name] = {"weight": weight * layer["weight"], "bias": bias * layer["bias"]}
         return scaled
 

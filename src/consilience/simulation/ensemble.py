@@ -7,6 +7,7 @@ loop. States go in and come out; what differs from replica to replica goes in as
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from consilience.simulation.batching import batch_indices
 from consilience.simulation.exchange import Exchange
 from consilience.simulation.experiment import Experiment
 from consilience.simulation.inputs import agent_table, evaluation_set, training_data
+from consilience.simulation.vectorising import agents_at_once, over_agents_and_replicas
 
 
 class Replicas(eqx.Module):
@@ -70,7 +72,9 @@ class Ensemble:
         self._evaluation = evaluation_set(experiment, self.dtype, num_replicas=num_replicas)
         shares = experiment.data_shares
         self._data_shares = None if shares is None else jnp.asarray(shares, self.dtype)
+        self._agents_at_once = agents_at_once(experiment, num_replicas, experiment.num_agents)
         self._programs: dict[str, Any] = {}
+        self._compiling = threading.Lock()
 
     def replicas(self, algorithms: Sequence[Algorithm], seeds: Sequence[int]) -> Replicas:
         """The replicas of some algorithms, which differ in numeric hyper-parameters only, and their seeds."""
@@ -116,8 +120,10 @@ class Ensemble:
         return algorithm.init(params, self._context(agent, seed, turn, 0))
 
     def _vectorised(self, function: Any, replica_axes: tuple[Any, ...], agent_axes: tuple[Any, ...]) -> Any:
-        """`function` of one agent and replica over replicas, then over agents; each axis is 0 or `None`."""
-        return jax.vmap(jax.vmap(function, in_axes=replica_axes), in_axes=agent_axes)
+        """`function` of one agent and replica for all of them; each axis is 0 or `None`."""
+        return over_agents_and_replicas(
+            function, replica_axes=replica_axes, agent_axes=agent_axes, at_once=self._agents_at_once
+        )
 
     @property
     def _seed_axis(self) -> int | None:
@@ -153,7 +159,7 @@ class Ensemble:
 
     def _state_params(self, replicas: Replicas, state: Any) -> Any:
         """The parameters by which the agents are judged, leaves (agents, replicas, ...)."""
-        return self._vectorised(lambda a, s: a.params(s), (0, 0), (None, 0))(replicas.algorithm, state)
+        return jax.vmap(jax.vmap(lambda a, s: a.params(s)), in_axes=(None, 0))(replicas.algorithm, state)
 
     def _round(self, replicas: Replicas, state: Any, batch: Any, round: jax.Array) -> Any:
         """One round of the whole population."""
@@ -252,10 +258,11 @@ class Ensemble:
         """`function(*arguments)`, compiled once for each name and shape of arguments, with the time that took."""
         shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(arguments)]
         signature = f"{name} {shapes}"
-        if signature not in self._programs:
-            start = time.perf_counter()
-            self._programs[signature] = jax.jit(function).lower(*arguments).compile()
-            self.compile_seconds += time.perf_counter() - start
+        with self._compiling:  # blocks of a sweep share an ensemble, and may run on threads
+            if signature not in self._programs:
+                start = time.perf_counter()
+                self._programs[signature] = jax.jit(function).lower(*arguments).compile()
+                self.compile_seconds += time.perf_counter() - start
         return self._programs[signature](*arguments)
 
     def _loop_arguments(self, seeds: Sequence[int], first_round: int, num_rounds: int, capacity: int) -> Any:

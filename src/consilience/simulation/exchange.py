@@ -22,61 +22,64 @@ from consilience.graphs import Graph, MixingMatrix, Schedules
 _SPARSE_FACTOR = 24
 
 
-def dense_sum(weights: Any, flat: jax.Array) -> jax.Array:
-    """Σ_j a_ij m_j for a full matrix, shape (agents, anything)."""
-    return jnp.asarray(weights, flat.dtype) @ flat
+def dense_sum(weights: Any, leaf: jax.Array) -> jax.Array:
+    """Σ_j a_ij m_j for a full matrix; messages of any shape (agents, ...)."""
+    return (jnp.asarray(weights, leaf.dtype) @ leaf.reshape(leaf.shape[0], -1)).reshape(-1, *leaf.shape[1:])
 
 
-def uniform_sum(off_diagonal: float, diagonal: float, flat: jax.Array) -> jax.Array:
+def uniform_sum(off_diagonal: float, diagonal: float, leaf: jax.Array) -> jax.Array:
     """Σ_j a_ij m_j when all off-diagonal entries are equal, and all diagonal ones: O(agents).
 
     The sum over agents is a matrix product with a row of ones, because XLA compiles a reduction over the first axis to
-    code that is ten times slower on CPUs.
+    code that is ten times slower on CPUs. The rest keeps the shape of the messages: seen through a reshape, XLA would
+    not write the update that follows in the place of the old state, and copy all parameters once more per round.
+
+    Returns:
+        Shape (agents, ...), or (1, ...) if it is the same for all of them.
     """
-    total = jnp.full((1, flat.shape[0]), off_diagonal, flat.dtype) @ flat
-    return total if diagonal == off_diagonal else total + (diagonal - off_diagonal) * flat
+    total = dense_sum(jnp.full((1, leaf.shape[0]), off_diagonal), leaf)
+    return total if diagonal == off_diagonal else total + (diagonal - off_diagonal) * leaf
 
 
-def slot_sum(diagonal: Any, slot_weights: Any, ids: np.ndarray, flat: jax.Array) -> jax.Array:
+def slot_sum(diagonal: Any, slot_weights: Any, ids: np.ndarray, leaf: jax.Array) -> jax.Array:
     """Σ_j a_ij m_j over neighbour lists: O(edges).
 
     Args:
         diagonal: a_ii, shape (agents,).
         slot_weights: a_ij of each neighbour slot, 0 on unused ones, shape (agents, slots).
         ids: the neighbour of each slot, shape (agents, slots).
-        flat: m, shape (agents, anything).
+        leaf: m, shape (agents, ...).
     """
-    result = jnp.asarray(diagonal, flat.dtype)[:, None] * flat
+
+    def weighted(weights: Any, rows: jax.Array) -> jax.Array:
+        return jnp.asarray(weights, leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1)) * rows
+
+    result = weighted(diagonal, leaf)
     for slot in range(ids.shape[1]):
-        result = result + jnp.asarray(slot_weights[:, slot], flat.dtype)[:, None] * flat[ids[:, slot]]
+        result = result + weighted(slot_weights[:, slot], leaf[ids[:, slot]])
     return result
 
 
 def best_sum(weights: np.ndarray, graph: Graph) -> Callable[[jax.Array], jax.Array]:
-    """The function flat ↦ `weights` @ flat in its cheapest form, for constant weights supported by the graph."""
+    """The function m ↦ Σ_j a_ij m_j in its cheapest form, for constant weights a supported by the graph."""
     n = graph.num_agents
     off = ~np.eye(n, dtype=bool)
     diagonals, others = np.diag(weights), weights[off]
     if n > 1 and (diagonals == diagonals[0]).all() and (others == others[0]).all():
-        return lambda flat: uniform_sum(float(others[0]), float(diagonals[0]), flat)
+        return lambda leaf: uniform_sum(float(others[0]), float(diagonals[0]), leaf)
     neighbours = graph.neighbours
     if n >= _SPARSE_FACTOR * neighbours.num_slots:
         slots = np.where(neighbours.mask, neighbours.gather(weights), 0.0)
-        return lambda flat: slot_sum(diagonals, slots, neighbours.ids, flat)
-    return lambda flat: dense_sum(weights, flat)
-
-
-def _flatten(leaf: jax.Array) -> jax.Array:
-    dtype = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.result_type(float)
-    return leaf.reshape(leaf.shape[0], -1).astype(dtype)
+        return lambda leaf: slot_sum(diagonals, slots, neighbours.ids, leaf)
+    return lambda leaf: dense_sum(weights, leaf)
 
 
 def _apply(linear: Callable[[jax.Array], jax.Array], tree: Any) -> Any:
     """A linear map over agents, leaf by leaf; a result with one row serves all agents."""
 
     def of_leaf(leaf: jax.Array) -> jax.Array:
-        flat = linear(_flatten(leaf))
-        return jnp.broadcast_to(flat, (leaf.shape[0], flat.shape[1])).reshape(leaf.shape)
+        real = leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.result_type(float))
+        return jnp.broadcast_to(linear(real), leaf.shape)
 
     return jax.tree.map(of_leaf, tree)
 

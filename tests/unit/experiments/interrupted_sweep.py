@@ -31,7 +31,7 @@ def run(protocol: str, store: str | None, on_progress: Callable[[SweepProgress],
     """Digits, with a checkpoint every few chunks."""
     importlib.import_module("consilience.experiments.sweep")._CHECKPOINT_SECONDS = 0.05
     task = cs.tasks.load("digits", num_train=300, num_test=60)
-    shapes = {"weight": (64, 10), "bias": (10,)}
+    shapes = {"weight": (10, 64), "bias": (10,)}
     params = {name: np.random.default_rng(0).normal(size=(10, *shape)) for name, shape in shapes.items()}
     return cs.sweep(
         cs.algorithms.DiffusiveCoupling(learning_rate=0.01, weight_decay=1e-3),

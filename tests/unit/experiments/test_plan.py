@@ -93,7 +93,7 @@ def test_pieces_are_of_nearly_equal_sizes() -> None:
 
 
 def test_memory_limits_the_replicas_that_run_together() -> None:
-    assert max_replicas(10, 10_000, 4) == 16
+    assert max_replicas(10, 10_000, 4) == 8
     six_copies = 6 * 100 * 1_000_000 * 4
     assert max_replicas(100, 1_000_000, 4) == 3 * 2**30 // six_copies
     assert max_replicas(10**6, 10**9, 8) == 1

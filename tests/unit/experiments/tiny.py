@@ -25,7 +25,7 @@ def task(shift: float = 0.0, name: str = "points") -> cs.tasks.Task:
 def initial_params(scale: float = 1.0) -> dict[str, Any]:
     """One set per agent. Drawing them by JAX takes longer to compile than all the rest."""
     random = np.random.default_rng(1)
-    shapes = {"weight": (NUM_AGENTS, NUM_FEATURES, NUM_AGENTS), "bias": (NUM_AGENTS, NUM_AGENTS)}
+    shapes = {"weight": (NUM_AGENTS, NUM_AGENTS, NUM_FEATURES), "bias": (NUM_AGENTS, NUM_AGENTS)}
     return {"layer_0": {name: scale * random.normal(size=shape) for name, shape in shapes.items()}}
 
 

@@ -21,9 +21,9 @@ def test_mlp_is_equation_c1(depth):
     hidden = x.reshape(7, 6)
     for d in range(depth):
         layer = params[f"layer_{d}"]
-        hidden = np.maximum(hidden @ np.asarray(layer["weight"]) + np.asarray(layer["bias"]), 0)
+        hidden = np.maximum(hidden @ np.asarray(layer["weight"]).T + np.asarray(layer["bias"]), 0)
     readout = params[f"layer_{depth}"]
-    expected = hidden @ np.asarray(readout["weight"]) + np.asarray(readout["bias"])
+    expected = hidden @ np.asarray(readout["weight"]).T + np.asarray(readout["bias"])
     # Sums of some ten single-precision numbers.
     np.testing.assert_allclose(model.apply(params, x), expected, rtol=1e-5, atol=1e-5)
 

@@ -35,7 +35,7 @@ def test_ntk_mlp_is_its_equation(depth: int, activation: str) -> None:
     signal = x.reshape(5, 6)
     for d in range(depth + 1):
         layer = params[f"layer_{d}"]
-        signal = np.sqrt(1.7 / len(layer["weight"])) * signal @ layer["weight"] + np.sqrt(0.3) * layer["bias"]
+        signal = np.sqrt(1.7 / signal.shape[1]) * signal @ layer["weight"].T + np.sqrt(0.3) * layer["bias"]
         signal = PHI[activation](signal) if d < depth else signal
     with jax.enable_x64(True):
         outputs = np.asarray(jax.jit(model.apply)(params, x))
@@ -82,12 +82,12 @@ def test_outer_products_of_the_factors_are_the_jacobian(model: models.MLP | mode
         expected, factors = jax.tree.map(np.asarray, both(params))
     assert len(factors) == model.depth + 1
     for d, (read, sensitivity) in enumerate(factors):
-        found = np.einsum("ni,ncj->ncij", read, sensitivity)
+        found = np.einsum("ni,ncj->ncji", read, sensitivity)
         layer = expected[f"layer_{d}"]
         scale = max(float(abs(leaf).max()) for leaf in layer.values())
         # Products of at most a dozen layers, each a sum of some five terms.
-        np.testing.assert_allclose(found[:, :, :-1], layer["weight"], rtol=0, atol=1e-13 * scale)
-        np.testing.assert_allclose(found[:, :, -1], layer["bias"], rtol=0, atol=1e-13 * scale)
+        np.testing.assert_allclose(found[..., :-1], layer["weight"], rtol=0, atol=1e-13 * scale)
+        np.testing.assert_allclose(found[..., -1], layer["bias"], rtol=0, atol=1e-13 * scale)
 
 
 @pytest.mark.parametrize(

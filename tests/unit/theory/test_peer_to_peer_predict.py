@@ -27,7 +27,7 @@ def two_outputs() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray, np.nd
 
 def test_what_is_returned() -> None:
     x, y, test_x, test_y = two_outputs()
-    params = {"layer_0": {"weight": np.ones((3, 2)), "bias": np.zeros(2)}}
+    params = {"layer_0": {"weight": np.ones((2, 3)), "bias": np.zeros(2)}}
     run = peer_to_peer.predict(
         models.ntk_mlp(depth=0),
         params,
@@ -69,7 +69,7 @@ def test_parameters_predict_the_outputs_of_the_linearised_network() -> None:
             network, MIXING, learning_rate=rate, num_rounds=1, keep=("outputs", "coefficients")
         )
         trained = parameters(network, run.coefficients[1])
-        assert trained["layer_0"]["weight"].shape == (3, 3, 16)
+        assert trained["layer_0"]["weight"].shape == (3, 16, 3)
         with jax.enable_x64(True):
             outputs = np.asarray(jax.vmap(MODEL.apply, in_axes=(0, None))(trained, jnp.asarray(np.concatenate(x))))
         errors.append(np.abs(outputs - run.train_outputs[1].values).max())
@@ -80,7 +80,7 @@ def test_parameters_of_rounds_and_agents_keep_leading_dimensions() -> None:
     network = linear_network(num_features=4, num_outputs=2)
     run = peer_to_peer.trajectory(network, np.eye(4), learning_rate=0.1, num_rounds=3, keep="coefficients")
     every = parameters(network, run.coefficients)["layer_0"]["weight"]
-    assert every.shape == (4, 4, 4, 2)
+    assert every.shape == (4, 4, 2, 4)
     one = parameters(network, run.coefficients[2, 1])["layer_0"]["weight"]
     np.testing.assert_allclose(one, every[2, 1], rtol=1e-12)
     with pytest.raises(IncompatiblePair, match=r"\(\.\.\., 25, 1\) is needed"):

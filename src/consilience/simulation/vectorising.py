@@ -1,0 +1,124 @@
+"""From one agent and replica to all of them: `vmap` over replicas, then over agents, in groups where memory asks for it.
+
+Vectorised over everything, a round holds the activations of the whole population at once. For small networks that is
+little. For networks whose activations are far larger than their parameters (convolutions) it drives every layer out of
+the processor's cache, and groups of agents, one after the other, are faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from consilience.algorithms import Local
+from consilience.simulation.experiment import Experiment
+
+_GROUP_BYTES = 32 * 2**20
+# A group's parameters are copied out of the population's and back. Below this ratio of activations to parameters the
+# copies cost more than the cache gives: measured on the networks of the laboratory, whose ratios are 0.4 – 1 (dense
+# layers) and 400 (convolutions).
+_WORTHWHILE = 8
+# Activations of a network, in multiples of its inputs, that are not exceeded by those met in practice. Small populations
+# need not be looked at.
+_LARGEST_NETWORK = 200
+
+
+def over_agents_and_replicas(
+    function: Callable[..., Any], *, replica_axes: tuple[Any, ...], agent_axes: tuple[Any, ...], at_once: int | None
+) -> Callable[..., Any]:
+    """`function` of one agent and replica for all of them.
+
+    Args:
+        function: of arguments without axes of agents or replicas.
+        replica_axes: for each argument the axis of replicas behind the axis of agents, a pytree or `None`, as in
+            `jax.vmap`.
+        agent_axes: the same for the axis of agents, which is 0 where there is one.
+        at_once: agents that are computed side by side; all by default.
+
+    Returns:
+        A function whose results have agents on axis 0 and replicas on axis 1.
+
+    Example:
+        >>> add = over_agents_and_replicas(jnp.add, replica_axes=(0, None), agent_axes=(0, 0), at_once=2)
+        >>> add(jnp.zeros((3, 2)), jnp.arange(3.0)).tolist()
+        [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
+    """
+    of_one_agent = jax.vmap(function, in_axes=replica_axes)
+    if at_once is None:
+        return jax.vmap(of_one_agent, in_axes=agent_axes)
+
+    def in_groups(*arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments, is_leaf=_is_none)
+        axes = jax.tree.leaves(jax.tree.broadcast(agent_axes, arguments, is_leaf=_is_none), is_leaf=_is_none)
+
+        def of_agent(own: list[jax.Array]) -> Any:
+            mine = iter(own)
+            return of_one_agent(
+                *structure.unflatten(
+                    leaf if axis is None else next(mine) for axis, leaf in zip(axes, leaves, strict=True)
+                )
+            )
+
+        own = [leaf for axis, leaf in zip(axes, leaves, strict=True) if axis is not None]
+        return jax.lax.map(of_agent, own, batch_size=at_once)
+
+    return in_groups
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def activation_bytes(experiment: Experiment) -> int:
+    """Bytes of what one agent's gradient computes for each sample of a mini-batch, per replica.
+
+    Counted in the traced gradient, before the compiler merges what it can.
+    """
+    e = experiment
+    # Arrays that hold something for each sample and replica are told by their sizes: multiples of two prime numbers.
+    num_replicas, num_samples = 101, 103
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_replicas, *leaf.shape), jnp.float32), e.params_shapes)
+    inputs = jax.ShapeDtypeStruct((num_samples, *e.task.input_shape), jnp.float32)
+    target_dtype = jnp.int32 if e.task.is_classification else jnp.float32
+    targets = jax.ShapeDtypeStruct((num_samples, *e.task.train_labels.shape[1:]), target_dtype)
+
+    def gradient(params: Any, inputs: Any, targets: Any) -> Any:
+        return Local(inputs[None], targets[None], None, e.model.apply, e.task.loss).gradient(params)
+
+    program = jax.make_jaxpr(jax.vmap(gradient, in_axes=(0, None, None)))(params, inputs, targets)
+    per_sample = _bytes_of(program.jaxpr, multiples_of=num_replicas * num_samples) // (num_replicas * num_samples)
+    return per_sample * (e.batch_size or max(len(shard) for shard in e.shards))
+
+
+def _bytes_of(jaxpr: Any, multiples_of: int) -> int:
+    """Bytes of all intermediate results of a program whose size is such a multiple."""
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [value for value in jax.tree.leaves(equation.params, is_leaf=_is_program) if _is_program(value)]
+        if inner:
+            total += sum(_bytes_of(getattr(program, "jaxpr", program), multiples_of) for program in inner)
+        else:
+            results = [out.aval for out in equation.outvars]
+            total += sum(aval.size * aval.dtype.itemsize for aval in results if aval.size % multiples_of == 0)
+    return total
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+def agents_at_once(experiment: Experiment, num_replicas: int, num_agents: int) -> int | None:
+    """How many agents a round computes side by side; `None` for all."""
+    samples = experiment.batch_size or max(len(shard) for shard in experiment.shards)
+    inputs = math.prod(experiment.task.input_shape) * samples * 4
+    if num_agents * num_replicas * inputs * _LARGEST_NETWORK <= _GROUP_BYTES:
+        return None
+    of_agent = activation_bytes(experiment) * num_replicas
+    parameters = experiment.num_parameters * num_replicas * 4
+    if of_agent * num_agents <= _GROUP_BYTES or of_agent < _WORTHWHILE * parameters:
+        return None
+    return max(1, _GROUP_BYTES // of_agent)
