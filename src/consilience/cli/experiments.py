@@ -9,7 +9,7 @@ import typer
 
 from consilience.cli.application import app
 from consilience.cli.console import print_json, print_table, progress_bar, results
-from consilience.cli.options import DataDir, Force, Json, Set, StorePath
+from consilience.cli.options import Address, DataDir, Executor, Force, Json, Set, StorePath, Workers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,13 +21,19 @@ def run(
     set_: Set = None,
     store: StorePath = None,
     data_dir: DataDir = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    address: Address = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Run the experiment that a spec file describes, or load it if it is stored."""
+    from consilience.experiments import make_executor
     from consilience.experiments.spec import parse_assignment, read, with_changes
 
-    _execute(with_changes(read(spec), dict(map(parse_assignment, set_ or []))), store, data_dir, force, json)
+    chosen = make_executor(executor, num_workers=workers, address=address)
+    changes = dict(map(parse_assignment, set_ or []))
+    _execute(with_changes(read(spec), changes), store, data_dir, chosen, force, json)
 
 
 @app.command()
@@ -45,12 +51,17 @@ def sweep(
     set_: Set = None,
     store: StorePath = None,
     data_dir: DataDir = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    address: Address = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Run an experiment for all combinations of some parameters."""
+    from consilience.experiments import make_executor
     from consilience.experiments.spec import EXAMPLE, parse_assignment, parse_value, read, with_changes
 
+    chosen = make_executor(executor, num_workers=workers, address=address)
     if spec is None:
         import tomllib
 
@@ -64,10 +75,12 @@ def sweep(
         parse_assignment(assignment)
         content["over"][name.strip()] = [parse_value(item.strip()) for item in value.strip("[] ").split(",")]
     content["protocol"] = protocol
-    _execute(with_changes(content, changes), store, data_dir, force, json)
+    _execute(with_changes(content, changes), store, data_dir, chosen, force, json)
 
 
-def _execute(spec: dict[str, Any], store: str | None, data_dir: str | None, force: bool, json: bool) -> None:
+def _execute(
+    spec: dict[str, Any], store: str | None, data_dir: str | None, executor: Any, force: bool, json: bool
+) -> None:
     from consilience.experiments import resolve_spec, run_sweep
     from consilience.simulation import use_compilation_cache
     from consilience.store import Store
@@ -76,7 +89,7 @@ def _execute(spec: dict[str, Any], store: str | None, data_dir: str | None, forc
     resolved = resolve_spec(spec, data_dir=data_dir)
     kept = Store(store) if store else Store.default()
     with progress_bar() as update:
-        dataset = run_sweep(resolved, store=kept, force=force, on_progress=update)
+        dataset = run_sweep(resolved, store=kept, force=force, executor=executor, on_progress=update)
     rows = summary_rows(dataset)
     if json:
         print_json({"run_id": resolved.run_id, "store": str(kept.path), "rows": rows, "attrs": dataset.attrs})

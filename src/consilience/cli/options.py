@@ -23,3 +23,21 @@ StorePath = Annotated[
     ),
 ]  # fmt: skip
 Output = Annotated[str, typer.Option("--output", help="Where figures are written.", metavar="DIR")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor", help="Where blocks of a sweep run: local (on threads), processes, or ray (on a cluster).",
+        metavar="NAME",
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Blocks side by side; as many as there are processors by default.", metavar="N"),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="A Ray cluster, 'auto' for the one of this machine; by default a private one is started.",
+        metavar="ADDRESS",
+    ),
+]  # fmt: skip

@@ -10,7 +10,7 @@ import typer
 
 from consilience.cli.application import app
 from consilience.cli.console import messages, print_json, print_table, progress_bar, results
-from consilience.cli.options import DataDir, Force, Json, Output, Set, StorePath
+from consilience.cli.options import Address, DataDir, Executor, Force, Json, Output, Set, StorePath, Workers
 
 if TYPE_CHECKING:
     from consilience.recipes import Recipe
@@ -26,11 +26,14 @@ def reproduce(
     output: Output = "figures",
     store: StorePath = None,
     data_dir: DataDir = None,
+    executor: Executor = "local",
+    workers: Workers = None,
+    address: Address = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Reproduce a figure of a paper, or a study: run it or load what is stored, print its tables, draw it."""
-    from consilience import recipes, tasks
+    from consilience import experiments, recipes, tasks
     from consilience.errors import InvalidSpec, UnknownName
 
     if quick and full:
@@ -43,7 +46,10 @@ def reproduce(
         if dataset not in tasks.DATA_SETS:
             raise UnknownName.among("data set", dataset, tasks.DATA_SETS)
         config = recipe.module.for_dataset(config, dataset)
-    carry_out(recipe, config, set_ or [], suffix, output, store, data_dir, force, json, estimated=not quick)
+    chosen = experiments.make_executor(executor, num_workers=workers, address=address)
+    carry_out(
+        recipe, config, set_ or [], suffix, output, store, data_dir, force, json, estimated=not quick, executor=chosen
+    )
 
 
 def carry_out(
@@ -58,6 +64,7 @@ def carry_out(
     json: bool,
     *,
     estimated: bool,
+    executor: Any = "local",
 ) -> None:
     """Run a recipe or load what is stored of it, draw it, and print what it found."""
     from consilience import experiments, plots
@@ -77,7 +84,7 @@ def carry_out(
             options: dict[str, Any] = {"store": kept, "force": force, "on_progress": update}
             if isinstance(work, experiments.Computation):
                 return experiments.compute(work, **options)
-            return experiments.run_sweep(work, **options)
+            return experiments.run_sweep(work, executor=executor, **options)
 
         result = recipe.module.run(config, execute, data_dir=data_dir)
     paths = plots.save(recipe.module.draw(result), output, recipe.module.stem(config) + suffix)

@@ -16,6 +16,15 @@ from consilience.experiments.compare import (
 from consilience.experiments.computation import Computation, compute
 from consilience.experiments.deployment import Deployment, deploy
 from consilience.experiments.estimate import Estimate, estimate
+from consilience.experiments.executors import (
+    EXECUTORS,
+    Local,
+    LostWorkerWarning,
+    Processes,
+    Ray,
+    WorkerLost,
+    make_executor,
+)
 from consilience.experiments.identity import UnnamedPartError, describe, identity
 from consilience.experiments.plan import PROTOCOLS, Block, plan
 from consilience.experiments.prediction import TransitionPrediction, predict_transition
@@ -25,19 +34,25 @@ from consilience.experiments.spec import resolve_spec
 from consilience.experiments.sweep import NotStoredWarning, SweepProgress, run_sweep, sweep
 
 __all__ = [
+    "EXECUTORS",
     "PROTOCOLS",
     "Agreement",
     "Block",
     "Computation",
     "Deployment",
     "Estimate",
+    "Local",
+    "LostWorkerWarning",
     "NotStoredWarning",
+    "Processes",
+    "Ray",
     "Recommendation",
     "RoundsPrediction",
     "Sweep",
     "SweepProgress",
     "TransitionPrediction",
     "UnnamedPartError",
+    "WorkerLost",
     "candidate_graphs",
     "compare_candidates",
     "compute",
@@ -48,6 +63,7 @@ __all__ = [
     "identity",
     "known_by_others",
     "load_stored",
+    "make_executor",
     "measured_onset",
     "ordering_agreement",
     "plan",

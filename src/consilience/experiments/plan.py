@@ -18,8 +18,8 @@ from consilience.errors import InvalidSpec, UnknownName
 
 PROTOCOLS = ("quench", "adiabatic_up", "adiabatic_down")
 
-# Side by side, replicas share their mini-batches and make one large matrix product. Beyond eight that gains nothing more,
-# while their parameters leave the processor's cache, and fewer blocks are left to share out among processors.
+# Side by side, replicas share their mini-batches and make one large matrix product. Beyond eight that gains nothing
+# more, while their parameters leave the processor's cache, and fewer blocks are left to share out among processors.
 _MAX_REPLICAS = 8
 _MAX_BYTES = 3 * 2**30
 # Fewer hyper-parameter values than this do not fill a matrix product; then seeds are put side by side instead.

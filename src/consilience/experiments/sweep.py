@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,15 @@ import xarray as xr
 from consilience.algorithms import Algorithm
 from consilience.errors import StoreError
 from consilience.experiments.assemble import join_blocks, timing_attributes, versions
+from consilience.experiments.executors import (
+    Chunk,
+    Executor,
+    Finished,
+    Held,
+    Stopped,
+    make_executor,
+    run_blocks,
+)
 from consilience.experiments.plan import Block
 from consilience.experiments.resolve import Sweep, resolve_sweep
 from consilience.simulation import (
@@ -47,12 +57,12 @@ class SweepProgress:
 
     Attributes:
         title: what is running.
-        block: index of the running block.
+        block: index of the block that is told about.
         num_blocks: number of blocks.
         replica_rounds_done: rounds × replicas finished, loaded ones included.
         replica_rounds_loaded: of these, how many were not computed now but found in the store.
         replica_rounds_total: rounds × replicas of the whole sweep.
-        agent_steps_per_second: rounds × agents × replicas per second, of the running block.
+        agent_steps_per_second: rounds × agents × replicas per second, of all running blocks.
     """
 
     title: str
@@ -65,90 +75,56 @@ class SweepProgress:
 
 
 @dataclass
-class _Execution:
-    """A sweep under way. Holds what is needed between blocks: finished data sets and counters."""
+class _Job:
+    """Loads or computes the blocks of a sweep: what an executor sends to its workers.
 
-    sweep: Sweep
+    Algorithms are made before it is sent: a worker may know the class of a script's method without being able to make
+    one of it.
+    """
+
+    experiment: Experiment
+    algorithms: list[Algorithm]
+    seeds: list[int]
     run: Run | None
-    on_progress: Callable[[SweepProgress], None] | None
-    finished: dict[int, xr.Dataset] = field(default_factory=dict)
-    ensembles: dict[Any, Ensemble] = field(default_factory=dict)
-    done: int = 0
-    loaded: int = 0
+    num_bytes: int
+    checkpoint_seconds: float
+    ensembles: _Ensembles
 
-    def report(self, block: Block, extra: int = 0, rate: float = 0.0) -> None:
-        if self.on_progress is not None:
-            self.on_progress(
-                SweepProgress(
-                    title=self.sweep.title,
-                    block=block.index,
-                    num_blocks=len(self.sweep.blocks),
-                    replica_rounds_done=self.done + extra,
-                    replica_rounds_loaded=self.loaded,
-                    replica_rounds_total=self.sweep.replica_rounds,
-                    agent_steps_per_second=rate,
-                )
-            )
+    @classmethod
+    def of(cls, sweep: Sweep, run: Run | None) -> _Job:
+        cells = range(len(sweep.cells))
+        if run is not None:
+            run = dataclasses.replace(run, root=run.root.absolute())  # workers may be elsewhere
+        algorithms, seeds = [sweep.algorithm(cell) for cell in cells], [sweep.seed_of(cell) for cell in cells]
+        num_bytes = _bytes_of_a_block(sweep)
+        return cls(sweep.experiment, algorithms, seeds, run, num_bytes, _CHECKPOINT_SECONDS, _Ensembles())
 
-    def take(self, block: Block, dataset: xr.Dataset, *, from_store: bool) -> None:
-        self.finished[block.index] = dataset
-        rounds = len(block.cells) * self.sweep.experiment.num_rounds
-        self.done += rounds
-        self.loaded += rounds if from_store else 0
-        self.report(block)
+    def __call__(
+        self, block: Block, initial_params: Any, on_chunk: Callable[[Chunk], bool | None], /
+    ) -> Finished | Held:
+        with nullcontext(True) if self.run is None else self.run.try_claim(block.name) as claimed:
+            if not claimed:
+                return Held(block.index)
+            stored = None if self.run is None else self.run.load(block.name)
+            if stored is not None:
+                return Finished(block.index, stored, was_stored=True, is_stored=True)
+            dataset = self._simulate(block, initial_params, on_chunk)
+            return Finished(block.index, dataset, was_stored=False, is_stored=self._save(block, dataset))
 
-    def load(self, block: Block) -> bool:
-        """Whether the block was found in the store."""
-        dataset = None if self.run is None else self.run.load(block.name)
-        if dataset is not None:
-            self.take(block, dataset, from_store=True)
-        return dataset is not None
-
-    def compute(self, block: Block) -> None:
-        dataset = self._simulate(block)
-        if self.run is not None:
-            try:
-                self.run.save(block.name, dataset)
-                self.run.delete_checkpoint(block.name)
-            except StoreError as error:
-                warnings.warn(
-                    f"{error} The results of {block.name} are in the returned data set only.",
-                    NotStoredWarning,
-                    stacklevel=2,
-                )
-        self.take(block, dataset, from_store=False)
-
-    def _initial_params(self, block: Block) -> Any:
-        if block.follows is None:
-            return None
-        previous = self.finished[block.follows]
-        leaves = {str(n): leaf.values for n, leaf in previous.data_vars.items() if str(n).startswith("params/")}
-        return restore_params(leaves, like=self.sweep.experiment.params_shapes)
-
-    def _simulate(self, block: Block) -> xr.Dataset:
-        sweep = self.sweep
-        algorithms = [sweep.algorithm(cell) for cell in block.cells]
-        seeds = [sweep.seed_of(cell) for cell in block.cells]
-        initial = self._initial_params(block)
-        experiment = dataclasses.replace(sweep.experiment, algorithm=algorithms[0])
+    def _simulate(self, block: Block, initial_params: Any, on_chunk: Callable[[Chunk], bool | None]) -> xr.Dataset:
+        algorithms = [self.algorithms[cell] for cell in block.cells]
+        seeds = [self.seeds[cell] for cell in block.cells]
+        experiment = dataclasses.replace(self.experiment, algorithm=algorithms[0])
         trajectory = run_ensemble(
             experiment,
             algorithms,
             seeds,
-            initial_params=initial,
-            on_chunk=_Saver(self, block),
+            initial_params=initial_params,
+            on_chunk=_Saver(self, block, on_chunk),
             checkpoint=self._checkpoint(block),
-            ensemble=self._ensemble(experiment, seeds),
+            ensemble=self.ensembles.get(experiment, seeds),
         )
         return _with_seconds(to_dataset(trajectory), trajectory)
-
-    def _ensemble(self, experiment: Experiment, seeds: list[int]) -> Ensemble:
-        """An ensemble for these replicas, made once for all blocks that differ in numbers only."""
-        static = jax.tree.structure(experiment.algorithm)
-        signature = (static, len(seeds), len(set(seeds)) == 1)
-        if signature not in self.ensembles:
-            self.ensembles[signature] = make_ensemble(experiment, seeds)
-        return self.ensembles[signature]
 
     def _checkpoint(self, block: Block) -> Checkpoint | None:
         stored = None if self.run is None else self.run.load_checkpoint(block.name)
@@ -157,29 +133,131 @@ class _Execution:
         arrays, meta = stored
         return Checkpoint(round=meta["round"], arrays=arrays, seconds=meta["seconds"])
 
+    def _save(self, block: Block, dataset: xr.Dataset) -> bool:
+        if self.run is None:
+            return False
+        try:
+            self.run.save(block.name, dataset)
+            self.run.delete_checkpoint(block.name)
+        except StoreError as error:
+            warnings.warn(
+                f"{error} The results of {block.name} are in the returned data set only.",
+                NotStoredWarning,
+                stacklevel=2,
+            )
+            return False
+        return True
+
+
+class _Ensembles:
+    """Ensembles by their shapes, made once for all blocks that differ in numbers only. They stay where they are."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Ensemble] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_Ensembles], tuple[()]]:
+        return _Ensembles, ()
+
+    def get(self, experiment: Experiment, seeds: list[int]) -> Ensemble:
+        signature = (jax.tree.structure(experiment.algorithm), len(seeds), len(set(seeds)) == 1)
+        with self._lock:
+            if signature not in self._made:
+                self._made[signature] = make_ensemble(experiment, seeds)
+            return self._made[signature]
+
 
 class _Saver:
-    """The callback between chunks: reports progress, and saves a checkpoint every few seconds."""
+    """The callback between chunks: tells of progress, and saves a checkpoint every few seconds and when stopped."""
 
-    def __init__(self, execution: _Execution, block: Block) -> None:
-        self.execution, self.block = execution, block
+    def __init__(self, job: _Job, block: Block, on_chunk: Callable[[Chunk], bool | None]) -> None:
+        self.job, self.block, self.on_chunk = job, block, on_chunk
         self.saved_at = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        self.execution.report(
-            self.block, extra=progress.round * progress.num_replicas, rate=progress.agent_steps_per_second
-        )
-        run = self.execution.run
-        if run is None or time.monotonic() - self.saved_at < _CHECKPOINT_SECONDS:
-            return
-        checkpoint = progress.take_checkpoint()
+        done = progress.round * progress.num_replicas
+        stopped = self.on_chunk(Chunk(self.block.index, done, progress.agent_steps_per_second))
+        stopped = stopped and progress.round < progress.num_rounds
+        due = time.monotonic() - self.saved_at >= self.job.checkpoint_seconds
+        if self.job.run is not None and (stopped or due):
+            self._save(self.job.run, progress.take_checkpoint())
+        if stopped:
+            raise Stopped
+
+    def _save(self, run: Run, checkpoint: Checkpoint) -> None:
+        meta = {"round": checkpoint.round, "seconds": checkpoint.seconds}
         try:
-            run.save_checkpoint(
-                self.block.name, checkpoint.arrays, {"round": checkpoint.round, "seconds": checkpoint.seconds}
-            )
+            run.save_checkpoint(self.block.name, checkpoint.arrays, meta)
         except StoreError as error:
-            warnings.warn(f"{error} The run goes on without it.", NotStoredWarning, stacklevel=2)
+            warnings.warn(f"{error} The run goes on without it.", NotStoredWarning, stacklevel=3)
         self.saved_at = time.monotonic()
+
+
+@dataclass
+class _Progress:
+    """A sweep under way: finished data sets and counters. Lives in the thread that runs the sweep."""
+
+    sweep: Sweep
+    run: Run | None
+    on_progress: Callable[[SweepProgress], None] | None
+    finished: dict[int, xr.Dataset] = field(default_factory=dict)
+    running: dict[int, Chunk] = field(default_factory=dict)
+    done: int = 0
+    loaded: int = 0
+
+    def under_way(self, chunk: Chunk) -> None:
+        self.running[chunk.block] = chunk
+        self._report(chunk.block)
+
+    def take(self, finished: Finished) -> None:
+        block = self.sweep.blocks[finished.block]
+        dataset = finished.dataset
+        if dataset is None:
+            assert self.run is not None
+            dataset = self._load(block, self.run)
+        self.finished[block.index] = dataset
+        self.running.pop(block.index, None)
+        rounds = len(block.cells) * self.sweep.experiment.num_rounds
+        self.done += rounds
+        self.loaded += rounds if finished.was_stored else 0
+        self._report(block.index)
+
+    def _load(self, block: Block, run: Run) -> xr.Dataset:
+        dataset = run.load(block.name)
+        if dataset is None:
+            raise StoreError(
+                f"A worker has saved {block.name}, but the store {run.root} of this process does not have it: workers "
+                "on other machines need a store on a file system that all of them see under the same path. Name such a "
+                "directory, or run without a store."
+            )
+        return dataset
+
+    def initial_params(self, block: Block) -> Any:
+        if block.follows is None:
+            return None
+        previous = self.finished[block.follows]
+        leaves = {str(n): leaf.values for n, leaf in previous.data_vars.items() if str(n).startswith("params/")}
+        return restore_params(leaves, like=self.sweep.experiment.params_shapes)
+
+    def _report(self, block: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(
+                SweepProgress(
+                    title=self.sweep.title,
+                    block=block,
+                    num_blocks=len(self.sweep.blocks),
+                    replica_rounds_done=self.done + sum(chunk.replica_rounds for chunk in self.running.values()),
+                    replica_rounds_loaded=self.loaded,
+                    replica_rounds_total=self.sweep.replica_rounds,
+                    agent_steps_per_second=sum(chunk.agent_steps_per_second for chunk in self.running.values()),
+                )
+            )
+
+
+def _bytes_of_a_block(sweep: Sweep) -> int:
+    """State, gradient, two messages, the next state and one to spare, of all replicas; as the plan counts."""
+    e, replicas = sweep.experiment, max(len(block.cells) for block in sweep.blocks)
+    return 6 * replicas * e.num_agents * e.num_parameters * np.dtype(e.dtype).itemsize
 
 
 def _with_seconds(dataset: xr.Dataset, trajectory: Trajectory) -> xr.Dataset:
@@ -189,26 +267,18 @@ def _with_seconds(dataset: xr.Dataset, trajectory: Trajectory) -> xr.Dataset:
     return dataset
 
 
-def _execute(execution: _Execution) -> None:
-    """Load or compute all blocks. Blocks that another process is computing are left for last."""
-    sweep, run = execution.sweep, execution.run
-    waiting: list[Block] = []
+def _execute(progress: _Progress, executor: Executor) -> None:
+    """Load what is stored, and have the executor compute the rest."""
+    sweep, run = progress.sweep, progress.run
+    missing = []
     for block in sweep.blocks:
-        if execution.load(block):
-            continue
-        if block.follows is not None and block.follows not in execution.finished:
-            waiting.append(block)
-            continue
-        with nullcontext(True) if run is None else run.try_claim(block.name) as claimed:
-            if not claimed:
-                waiting.append(block)
-            elif run is None or not execution.load(block):
-                execution.compute(block)
-    for block in waiting:
-        assert run is not None
-        with run.claim(block.name):
-            if not execution.load(block):
-                execution.compute(block)
+        stored = None if run is None else run.load(block.name)
+        if stored is None:
+            missing.append(block)
+        else:
+            progress.take(Finished(block.index, stored, was_stored=True, is_stored=True))
+    if missing:
+        run_blocks(executor, _Job.of(sweep, run), missing, progress)
 
 
 def assemble(sweep: Sweep, blocks: Mapping[int, xr.Dataset]) -> xr.Dataset:
@@ -234,6 +304,7 @@ def run_sweep(
     *,
     store: Store | str | Path | None = None,
     force: bool = False,
+    executor: str | Executor = "local",
     on_progress: Callable[[SweepProgress], None] | None = None,
 ) -> xr.Dataset:
     """Run a resolved sweep, or load what of it is in the store; see `sweep`.
@@ -247,6 +318,7 @@ def run_sweep(
         ...     bool(load_stored(Store(directory), "latest").equals(result))
         True
     """
+    executor = make_executor(executor) if isinstance(executor, str) else executor
     run = None
     if store is not None and sweep.spec is None:
         warnings.warn(sweep.not_stored_because, NotStoredWarning, stacklevel=2)
@@ -257,14 +329,14 @@ def run_sweep(
         run = store.open_run(sweep.run_id, sweep.spec, new_attempt=force)
         _record(run, lambda run: run.update_record(title=sweep.title, versions=versions()))
     start = time.monotonic()
-    execution = _Execution(sweep, run, on_progress)
+    progress = _Progress(sweep, run, on_progress)
     try:
-        _execute(execution)
+        _execute(progress, executor)
     finally:
         if run is not None:
             seconds = time.monotonic() - start
             _record(run, lambda run: run.add_wall_seconds(seconds))
-    return assemble(sweep, execution.finished)
+    return assemble(sweep, progress.finished)
 
 
 def _record(run: Run, write: Callable[[Run], None]) -> None:
@@ -284,6 +356,7 @@ def sweep(
     seed: int = 0,
     store: Store | str | Path | None = None,
     force: bool = False,
+    executor: str | Executor = "local",
     on_progress: Callable[[SweepProgress], None] | None = None,
     title: str = "",
     **experiment: Any,
@@ -302,7 +375,9 @@ def sweep(
         store: a directory or `Store` where finished blocks are kept. What is in it already is loaded and not computed;
             an interrupted sweep goes on where it stopped.
         force: compute everything anew, as a new attempt beside the stored one.
-        on_progress: called between chunks of rounds.
+        executor: where blocks of replicas run: "local", on threads of this process; "processes"; "ray"; or `Local`,
+            `Processes` or `Ray`, which take numbers. Results depend on the number of threads per worker alone.
+        on_progress: called between chunks of rounds, in this thread.
         title: for tables and figures.
         **experiment: as in `simulate`: model, task, shards, graph, num_rounds, and so on.
 
@@ -313,6 +388,7 @@ def sweep(
     Raises:
         InvalidSpec: for a part that is wrong by itself, IncompatiblePair for parts that do not fit each other.
         StoreError: for a store that cannot be opened.
+        WorkerLost: if workers of an executor die again and again.
 
     Example:
         >>> import consilience as cs
@@ -325,4 +401,4 @@ def sweep(
         ('coupling', 'agent')
     """
     resolved = resolve_sweep(algorithm, over=over, protocol=protocol, along=along, seed=seed, title=title, **experiment)
-    return run_sweep(resolved, store=store, force=force, on_progress=on_progress)
+    return run_sweep(resolved, store=store, force=force, executor=executor, on_progress=on_progress)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from consilience.simulation.compilation import use_compilation_cache
 from consilience.simulation.ensemble import Ensemble
 from consilience.simulation.experiment import Experiment, resolve_experiment
+from consilience.simulation.placement import Placement, place
+from consilience.simulation.processes import join
 from consilience.simulation.recording import (
     REPLICA,
     ParamsAccessor,
@@ -36,11 +38,14 @@ __all__ = [
     "Ensemble",
     "Experiment",
     "ParamsAccessor",
+    "Placement",
     "Progress",
     "Trajectory",
     "describe_result",
     "flatten_params",
+    "join",
     "make_ensemble",
+    "place",
     "precision",
     "resolve_experiment",
     "restore_params",

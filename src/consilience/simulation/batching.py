@@ -60,6 +60,7 @@ def batch_indices(
     num_rounds: int,
     num_local_steps: int,
     batch_size: int,
+    agents: range | None = None,
 ) -> np.ndarray:
     """The samples of all mini-batches of some rounds.
 
@@ -70,6 +71,7 @@ def batch_indices(
         num_rounds: number of rounds.
         num_local_steps: K, mini-batches per round.
         batch_size: B.
+        agents: whose; everybody's by default.
 
     Returns:
         Indices into the training data, int32, shape (rounds, agents, steps, batch), or (rounds, agents, replicas,
@@ -84,12 +86,13 @@ def batch_indices(
     per_round = num_local_steps * batch_size
     start, stop = first_round * per_round, (first_round + num_rounds) * per_round
     shared = len(set(seeds)) == 1
-    result = np.zeros((len(shards), 1 if shared else len(seeds), num_rounds * per_round), np.int32)
-    for agent, shard in enumerate(shards):
-        if len(shard):
+    agents = agents if agents is not None else range(len(shards))
+    result = np.zeros((len(agents), 1 if shared else len(seeds), num_rounds * per_round), np.int32)
+    for row, agent in enumerate(agents):
+        if len(shards[agent]):
             for replica, seed in enumerate(seeds[:1] if shared else seeds):
-                result[agent, replica] = stream(shard, seed=seed, agent=agent, start=start, stop=stop)
-    result = result.reshape(len(shards), -1, num_rounds, num_local_steps, batch_size).transpose(2, 0, 1, 3, 4)
+                result[row, replica] = stream(shards[agent], seed=seed, agent=agent, start=start, stop=stop)
+    result = result.reshape(len(agents), -1, num_rounds, num_local_steps, batch_size).transpose(2, 0, 1, 3, 4)
     return result[:, :, 0] if shared else result
 
 

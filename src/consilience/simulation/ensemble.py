@@ -2,7 +2,8 @@
 
 `Ensemble` derives everything from the algorithm's functions for one agent: `emit` and `absorb` are vectorised over
 replicas, then over agents; messages travel between the two as matrix products; rounds follow one another in a compiled
-loop. States go in and come out; what differs from replica to replica goes in as `Replicas`.
+loop. States go in and come out; what differs from replica to replica goes in as `Replicas`. The same programs run on
+one device, where all agents are, or on each of several devices for the agents that live there (`Placement`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from consilience.simulation.batching import batch_indices
 from consilience.simulation.exchange import Exchange
 from consilience.simulation.experiment import Experiment
 from consilience.simulation.inputs import agent_table, evaluation_set, training_data
+from consilience.simulation.placement import Placement, Reach
 from consilience.simulation.vectorising import agents_at_once, over_agents_and_replicas
 
 
@@ -40,11 +42,26 @@ class Replicas(eqx.Module):
 
 
 class _Turn(eqx.Module):
-    """What all agents and replicas share in one round."""
+    """What a round is for its agents: its index, and for each agent whether it takes part, and its role."""
 
     round: jax.Array
     active: jax.Array
     roles: jax.Array
+
+
+class _Supply(eqx.Module):
+    """What the rounds of a loop read beside states: the agents' table, training data, and which samples they see."""
+
+    agents: dict[str, jax.Array]
+    data: dict[str, jax.Array]
+    indices: jax.Array | None
+
+    def batch(self, step: Any) -> dict[str, jax.Array]:
+        """The mini-batches of one round of the loop, or the agents' whole shards."""
+        if self.indices is None:
+            return self.data
+        now = self.indices[step]
+        return {"inputs": self.data["inputs"][now], "targets": self.data["targets"][now]}
 
 
 class Ensemble:
@@ -57,29 +74,37 @@ class Ensemble:
         experiment: what is simulated.
         num_replicas: replicas side by side.
         same_seed: whether they share the seed, and with it mini-batches and random keys.
+        placement: where its agents are; all on one device by default.
     """
 
-    def __init__(self, experiment: Experiment, *, num_replicas: int, same_seed: bool) -> None:
+    def __init__(
+        self, experiment: Experiment, *, num_replicas: int, same_seed: bool, placement: Placement | None = None
+    ) -> None:
         self.experiment = experiment
         self.num_replicas = num_replicas
         self.same_seed = same_seed
         self.shares_batches = experiment.batch_size is None or same_seed
         self.dtype = jnp.dtype(experiment.dtype)
+        self.placement = placement = placement or Placement()
         self.compile_seconds = 0.0
-        self._exchange = Exchange(experiment.algorithm, experiment.graph, experiment.mixing, experiment.schedules)
-        self._agents = agent_table(experiment, self.dtype)
-        self._data = training_data(experiment, self.dtype)
-        self._evaluation = evaluation_set(experiment, self.dtype, num_replicas=num_replicas)
+        self._reach = Reach(experiment.graph.neighbours, placement.num_parts)
+        parts = experiment.algorithm, experiment.graph, experiment.mixing, experiment.schedules
+        self._exchange = Exchange(*parts, self._reach)
+        self._agents = placement.put(agent_table(experiment, self.dtype), 0)
+        self._data_axis = 0 if experiment.batch_size is None else None
+        self._data = placement.put(training_data(experiment, self.dtype), self._data_axis)
+        self._evaluation = placement.put(evaluation_set(experiment, self.dtype, num_replicas=num_replicas), None)
         shares = experiment.data_shares
-        self._data_shares = None if shares is None else jnp.asarray(shares, self.dtype)
-        self._agents_at_once = agents_at_once(experiment, num_replicas, experiment.num_agents)
+        self._data_shares = None if shares is None else placement.put(jnp.asarray(shares, self.dtype), None)
+        self._agents_at_once = agents_at_once(experiment, num_replicas, experiment.num_agents // placement.num_parts)
         self._programs: dict[str, Any] = {}
         self._compiling = threading.Lock()
 
     def replicas(self, algorithms: Sequence[Algorithm], seeds: Sequence[int]) -> Replicas:
         """The replicas of some algorithms, which differ in numeric hyper-parameters only, and their seeds."""
         stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves), self.dtype), *algorithms)
-        return Replicas(stacked, jnp.asarray(seeds[0] if self.same_seed else seeds, jnp.uint32))
+        replicas = Replicas(stacked, jnp.asarray(seeds[0] if self.same_seed else seeds, jnp.uint32))
+        return self.placement.put(replicas, None)
 
     # ---- one agent and one replica -----------------------------------------------------------------------------
 
@@ -144,42 +169,48 @@ class Ensemble:
             return jax.tree.map(spread, e.initial_params)
 
         # A loop, not vmap: random numbers vectorised over agents and seeds take seconds to compile.
-        def of_agents(seed: jax.Array) -> Any:
-            return jax.lax.map(lambda agent: self._initial_params(agent, seed), self._agents)
+        def draw(seeds: jax.Array, replica: jax.Array, agents: Any) -> Any:
+            def of_agents(seed: jax.Array) -> Any:
+                return jax.lax.map(lambda agent: self._initial_params(agent, seed), agents)
 
-        distinct, replica = np.unique(seeds, return_inverse=True)
-        drawn = self._call("draw", lambda seeds: jax.lax.map(of_agents, seeds), jnp.asarray(distinct, jnp.uint32))
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[replica], drawn)
+            return jax.tree.map(lambda leaf: leaf[replica], jax.lax.map(of_agents, seeds))
+
+        distinct, replica = np.unique(np.asarray(seeds, np.uint32), return_inverse=True)
+        place = self.placement.put((distinct, replica.astype(np.int32)), None)
+        return self._call("draw", draw, (None, None, 0), 1, *place, self._agents)
 
     def initial_state(self, replicas: Replicas, params: Any) -> Any:
         """The states of all agents and replicas that start from `params`, leaves (replicas, agents, ...)."""
-        start = self._vectorised(self._initial_state, (0, 0, None, self._seed_axis), (None, 0, 0, None))
-        agents_first = jax.tree.map(lambda leaf: jnp.swapaxes(jnp.asarray(leaf, self.dtype), 0, 1), params)
-        return self._call("start", start, replicas.algorithm, agents_first, self._agents, replicas.seeds)
+
+        def start(replicas: Replicas, params: Any, agents: Any) -> Any:
+            agents_first = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1).astype(self.dtype), params)
+            vectorised = self._vectorised(self._initial_state, (0, 0, None, self._seed_axis), (None, 0, 0, None))
+            return vectorised(replicas.algorithm, agents_first, agents, replicas.seeds)
+
+        return self._call("start", start, (None, 1, 0), 0, replicas, self.placement.put(params, 1), self._agents)
 
     def _state_params(self, replicas: Replicas, state: Any) -> Any:
         """The parameters by which the agents are judged, leaves (agents, replicas, ...)."""
         return jax.vmap(jax.vmap(lambda a, s: a.params(s)), in_axes=(None, 0))(replicas.algorithm, state)
 
-    def _round(self, replicas: Replicas, state: Any, batch: Any, round: jax.Array) -> Any:
-        """One round of the whole population."""
-        e = self.experiment
-        active = None if e.schedules.active is None else e.schedules.active(round)
-        turn = _Turn(
-            round=round,
-            active=jnp.ones(e.num_agents, bool) if active is None else active,
-            roles=jnp.asarray(e.roles) if e.schedules.roles is None else e.schedules.roles(round),
-        )
+    def _round(self, replicas: Replicas, state: Any, supply: _Supply, step: Any, round: jax.Array) -> Any:
+        """One round of the agents here."""
+        e, reach, batch = self.experiment, self._reach, supply.batch(step)
+        active = jnp.ones(e.num_agents, bool) if e.schedules.active is None else e.schedules.active(round)
+        roles = jnp.asarray(e.roles) if e.schedules.roles is None else e.schedules.roles(round)
+        turn = _Turn(round=round, active=reach.rows(active), roles=reach.rows(roles))
         before = state
         for exchange in range(e.algorithm.num_exchanges):
-            state = self._exchange_once(replicas, state, batch, turn, exchange)
-        if active is None or e.algorithm.manages_absence:
+            state = self._exchange_once(replicas, state, batch, supply.agents, turn, active, exchange)
+        if e.schedules.active is None or e.algorithm.manages_absence:
             return state
         return jax.tree.map(
-            lambda new, old: jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old), state, before
+            lambda new, old: jnp.where(turn.active.reshape(-1, *[1] * (new.ndim - 1)), new, old), state, before
         )
 
-    def _exchange_once(self, replicas: Replicas, state: Any, batch: Any, turn: _Turn, exchange: int) -> Any:
+    def _exchange_once(
+        self, replicas: Replicas, state: Any, batch: Any, agents: Any, turn: _Turn, active: jax.Array, exchange: int
+    ) -> Any:
         """`emit` for all, delivery, `absorb` for all."""
 
         def emit(algorithm: Algorithm, state: Any, batch: Any, agent: Any, seed: Any, turn: _Turn) -> Any:
@@ -192,46 +223,37 @@ class Ensemble:
 
         per_replica = (0, 0, None if self.shares_batches else 0, None, self._seed_axis, None)
         per_agent = (None, 0, 0, 0, None, _Turn(None, 0, 0))  # pyright: ignore[reportArgumentType]
-        first, rest = (replicas.algorithm,), (batch, self._agents, replicas.seeds, turn)
+        first, rest = (replicas.algorithm,), (batch, agents, replicas.seeds, turn)
         state, messages = self._vectorised(emit, per_replica, per_agent)(*first, state, *rest)
-        inbox = self._exchange.deliver(messages, round=turn.round, active=turn.active)
+        inbox = self._exchange.deliver(messages, round=turn.round, active=active)
         # Received messages are (agents, slots, replicas, ...); who sent them is the same for all replicas.
         inbox_axes = Inbox(mixed=0, coupled=0, messages=1, senders=None, weights=None, mask=None)  # pyright: ignore
         return self._vectorised(absorb, (*per_replica, inbox_axes), (*per_agent, 0))(*first, state, *rest, inbox)
 
-    def _batch(self, data: Any, indices: Any) -> Any:
-        if indices is None:
-            return data
-        return {"inputs": data["inputs"][indices], "targets": data["targets"][indices]}
-
     def _is_finite(self, replicas: Replicas, state: Any) -> jax.Array:
-        """Whether all parameters of each replica are finite, shape (replicas,)."""
+        """Whether all parameters of each replica are finite, on all devices, shape (replicas,)."""
 
         def of_leaf(leaf: jax.Array) -> jax.Array:
             return jnp.isfinite(leaf).all(axis=(0, *range(2, leaf.ndim)))
 
         flags = jax.tree.map(of_leaf, self._state_params(replicas, state))
-        return jnp.stack(jax.tree.leaves(flags)).all(axis=0)
+        return self._reach.everywhere(jnp.stack(jax.tree.leaves(flags)).all(axis=0))
 
     # ---- programs ----------------------------------------------------------------------------------------------
 
-    def _advance(
-        self, state: Any, replicas: Replicas, data: Any, indices: Any, first_round: Any, num_rounds: Any
-    ) -> Any:
+    def _advance(self, state: Any, replicas: Replicas, supply: _Supply, first_round: Any, num_rounds: Any) -> Any:
         def body(step: jax.Array, state: Any) -> Any:
-            batch = self._batch(data, None if indices is None else indices[step])
-            return self._round(replicas, state, batch, first_round + step)
+            return self._round(replicas, state, supply, step, first_round + step)
 
         state = jax.lax.fori_loop(0, num_rounds, body, state)
         return state, self._is_finite(replicas, state)
 
     def _first_failures(
-        self, state: Any, replicas: Replicas, data: Any, indices: Any, first_round: Any, num_rounds: Any
+        self, state: Any, replicas: Replicas, supply: _Supply, first_round: Any, num_rounds: Any
     ) -> jax.Array:
         def body(step: jax.Array, carry: Any) -> Any:
             state, failed = carry
-            batch = self._batch(data, None if indices is None else indices[step])
-            state = self._round(replicas, state, batch, first_round + step)
+            state = self._round(replicas, state, supply, step, first_round + step)
             return state, jnp.minimum(failed, jnp.where(self._is_finite(replicas, state), num_rounds, step))
 
         start = jnp.full((self.num_replicas,), num_rounds, jnp.int32)
@@ -241,10 +263,11 @@ class Ensemble:
         self, state: Any, replicas: Replicas, evaluation: EvaluationSet, data_shares: Any
     ) -> dict[str, jax.Array]:
         e = self.experiment
+        everybody = len(e.learners) == e.num_agents
 
         def of_replica(params: Any) -> dict[str, jax.Array]:
             population = Population(
-                params=jax.tree.map(lambda leaf: leaf[e.learners], params),
+                params=params if everybody else jax.tree.map(lambda leaf: leaf[e.learners], params),
                 evaluation=evaluation,
                 apply=e.model.apply,
                 loss_function=e.task.loss,
@@ -254,32 +277,57 @@ class Ensemble:
 
         return jax.vmap(of_replica, in_axes=1)(self._state_params(replicas, state))
 
-    def _call(self, name: str, function: Any, *arguments: Any) -> Any:
-        """`function(*arguments)`, compiled once for each name and shape of arguments, with the time that took."""
+    def _call(self, name: str, function: Any, in_axes: Any, out_axes: Any, *arguments: Any) -> Any:
+        """`function(*arguments)`, compiled once for each name and shape of arguments, with the time that took.
+
+        The axes say where agents are in arguments and results, for functions of the agents of one device; without
+        `in_axes` it is a function of all of them.
+        """
         shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(arguments)]
         signature = f"{name} {shapes}"
         with self._compiling:  # blocks of a sweep share an ensemble, and may run on threads
             if signature not in self._programs:
                 start = time.perf_counter()
-                self._programs[signature] = jax.jit(function).lower(*arguments).compile()
+                place = self.placement
+                program = (
+                    place.for_everybody(function)
+                    if in_axes is None
+                    else place.for_own_agents(function, in_axes, out_axes)
+                )
+                self._programs[signature] = program.lower(*arguments).compile()
                 self.compile_seconds += time.perf_counter() - start
         return self._programs[signature](*arguments)
 
-    def _loop_arguments(self, seeds: Sequence[int], first_round: int, num_rounds: int, capacity: int) -> Any:
+    def _loop(
+        self,
+        name: str,
+        function: Any,
+        out_axes: Any,
+        state: Any,
+        replicas: Replicas,
+        seeds: Sequence[int],
+        rounds: range,
+        capacity: int,
+    ) -> Any:
+        """A program that runs some rounds, with the mini-batches that it needs."""
         e = self.experiment
         indices = None
         if e.batch_size is not None:
             indices = batch_indices(
                 e.shards,
                 seeds=seeds,
-                first_round=first_round,
-                num_rounds=num_rounds,
+                first_round=rounds.start,
+                num_rounds=len(rounds),
                 num_local_steps=e.algorithm.num_local_steps,
                 batch_size=e.batch_size,
+                agents=self.placement.agents_here(e.num_agents),
             )
-            padding = np.zeros((capacity - num_rounds, *indices.shape[1:]), indices.dtype)
-            indices = np.concatenate([indices, padding])
-        return self._data, indices, np.int32(first_round), np.int32(num_rounds)
+            padding = np.zeros((capacity - len(rounds), *indices.shape[1:]), indices.dtype)
+            indices = self.placement.put_own(np.concatenate([indices, padding]), 1, e.num_agents)
+        supply = _Supply(self._agents, self._data, indices)
+        in_axes = (0, None, _Supply(0, self._data_axis, 1), None, None)  # pyright: ignore[reportArgumentType]
+        counts = self.placement.put((np.int32(rounds.start), np.int32(len(rounds))), None)
+        return self._call(name, function, in_axes, out_axes, state, replicas, supply, *counts)
 
     def advance(
         self, state: Any, replicas: Replicas, seeds: Sequence[int], first_round: int, num_rounds: int, capacity: int
@@ -297,9 +345,9 @@ class Ensemble:
         Returns:
             The state after them, and whether each replica's parameters are all finite, shape (replicas,).
         """
-        arguments = self._loop_arguments(seeds, first_round, num_rounds, capacity)
-        state, finite = self._call("advance", self._advance, state, replicas, *arguments)
-        return state, np.asarray(finite)
+        rounds = range(first_round, first_round + num_rounds)
+        state, finite = self._loop("advance", self._advance, (0, None), state, replicas, seeds, rounds, capacity)
+        return state, self.placement.get(finite)
 
     def first_failures(
         self, state: Any, replicas: Replicas, seeds: Sequence[int], first_round: int, num_rounds: int
@@ -308,15 +356,16 @@ class Ensemble:
 
         Replays the rounds with a check after each; needed only when `advance` reports a failure.
         """
-        arguments = self._loop_arguments(seeds, first_round, num_rounds, num_rounds)
-        return first_round + np.asarray(self._call("first_failures", self._first_failures, state, replicas, *arguments))
+        rounds = range(first_round, first_round + num_rounds)
+        failed = self._loop("first_failures", self._first_failures, None, state, replicas, seeds, rounds, num_rounds)
+        return first_round + self.placement.get(failed)
 
     def measure(self, state: Any, replicas: Replicas) -> dict[str, np.ndarray]:
         """All observables, each of shape (replicas, ...)."""
-        values = self._call("measure", self._measure, state, replicas, self._evaluation, self._data_shares)
-        return jax.tree.map(np.asarray, values)
+        everything = state, replicas, self._evaluation, self._data_shares
+        return self.placement.get(self._call("measure", self._measure, None, None, *everything))
 
     def final_params(self, state: Any, replicas: Replicas) -> Any:
         """The parameters of the learners, leaves (replicas, learners, ...), as NumPy arrays."""
-        params = self._call("params", self._state_params, replicas, state)
-        return jax.tree.map(lambda leaf: np.asarray(leaf).swapaxes(0, 1)[:, self.experiment.learners], params)
+        params = self.placement.get(self._call("params", self._state_params, None, None, replicas, state))
+        return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1)[:, self.experiment.learners], params)

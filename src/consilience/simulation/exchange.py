@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 
 from consilience.algorithms import Algorithm, Inbox
 from consilience.graphs import Graph, MixingMatrix, Schedules
+from consilience.simulation.placement import Reach
 
 # A gather of K rows costs as much memory traffic as a dense product costs arithmetic at about N = 24 K, on CPUs.
 _SPARSE_FACTOR = 24
@@ -27,7 +27,7 @@ def dense_sum(weights: Any, leaf: jax.Array) -> jax.Array:
     return (jnp.asarray(weights, leaf.dtype) @ leaf.reshape(leaf.shape[0], -1)).reshape(-1, *leaf.shape[1:])
 
 
-def uniform_sum(off_diagonal: float, diagonal: float, leaf: jax.Array) -> jax.Array:
+def uniform_sum(off_diagonal: float, diagonal: float, leaf: jax.Array, reach: Reach) -> jax.Array:
     """Σ_j a_ij m_j when all off-diagonal entries are equal, and all diagonal ones: O(agents).
 
     The sum over agents is a matrix product with a row of ones, because XLA compiles a reduction over the first axis to
@@ -37,41 +37,51 @@ def uniform_sum(off_diagonal: float, diagonal: float, leaf: jax.Array) -> jax.Ar
     Returns:
         Shape (agents, ...), or (1, ...) if it is the same for all of them.
     """
-    total = dense_sum(jnp.full((1, leaf.shape[0]), off_diagonal), leaf)
+    total = reach.total(dense_sum(jnp.full((1, leaf.shape[0]), off_diagonal), leaf))
     return total if diagonal == off_diagonal else total + (diagonal - off_diagonal) * leaf
 
 
-def slot_sum(diagonal: Any, slot_weights: Any, ids: np.ndarray, leaf: jax.Array) -> jax.Array:
+def slot_sum(diagonal: Any, slot_weights: Any, slots: Any, leaf: jax.Array, heard: jax.Array) -> jax.Array:
     """Σ_j a_ij m_j over neighbour lists: O(edges).
 
     Args:
         diagonal: a_ii, shape (agents,).
         slot_weights: a_ij of each neighbour slot, 0 on unused ones, shape (agents, slots).
-        ids: the neighbour of each slot, shape (agents, slots).
+        slots: where the neighbour of each slot stands among the messages heard, shape (agents, slots).
         leaf: m, shape (agents, ...).
+        heard: the messages that these agents may listen to, shape (messages, ...).
     """
 
     def weighted(weights: Any, rows: jax.Array) -> jax.Array:
         return jnp.asarray(weights, leaf.dtype).reshape(-1, *[1] * (leaf.ndim - 1)) * rows
 
     result = weighted(diagonal, leaf)
-    for slot in range(ids.shape[1]):
-        result = result + weighted(slot_weights[:, slot], leaf[ids[:, slot]])
+    for slot in range(slots.shape[1]):
+        result = result + weighted(slot_weights[:, slot], heard[slots[:, slot]])
     return result
 
 
-def best_sum(weights: np.ndarray, graph: Graph) -> Callable[[jax.Array], jax.Array]:
-    """The function m ↦ Σ_j a_ij m_j in its cheapest form, for constant weights a supported by the graph."""
+def best_sum(weights: np.ndarray, graph: Graph, reach: Reach | None = None) -> Callable[[jax.Array], jax.Array]:
+    """The function m ↦ Σ_j a_ij m_j in its cheapest form, for constant weights a supported by the graph.
+
+    Where agents are shared out among devices, the function takes the messages of the agents of one device, and returns
+    their sums.
+    """
     n = graph.num_agents
+    reach = reach or Reach(graph.neighbours)
     off = ~np.eye(n, dtype=bool)
     diagonals, others = np.diag(weights), weights[off]
     if n > 1 and (diagonals == diagonals[0]).all() and (others == others[0]).all():
-        return lambda leaf: uniform_sum(float(others[0]), float(diagonals[0]), leaf)
+        return lambda leaf: uniform_sum(float(others[0]), float(diagonals[0]), leaf, reach)
     neighbours = graph.neighbours
-    if n >= _SPARSE_FACTOR * neighbours.num_slots:
+    # A gather costs what a product costs at a degree of N/24; fewer messages that travel decide between devices.
+    travels_less = reach.num_parts > 1 and 2 * reach.num_heard <= n - n // reach.num_parts
+    if n >= _SPARSE_FACTOR * neighbours.num_slots or travels_less:
         slots = np.where(neighbours.mask, neighbours.gather(weights), 0.0)
-        return lambda leaf: slot_sum(diagonals, slots, neighbours.ids, leaf)
-    return lambda leaf: dense_sum(weights, leaf)
+        return lambda leaf: slot_sum(
+            reach.rows(diagonals), reach.rows(slots), reach.rows(reach.slots), leaf, reach.heard(leaf)
+        )
+    return lambda leaf: dense_sum(reach.rows(weights), reach.everyone(leaf))
 
 
 def _apply(linear: Callable[[jax.Array], jax.Array], tree: Any) -> Any:
@@ -86,12 +96,13 @@ def _apply(linear: Callable[[jax.Array], jax.Array], tree: Any) -> Any:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The network of an experiment, ready to deliver messages."""
+    """The network of an experiment, ready to deliver messages; `reach` says how agents of other devices are heard."""
 
     algorithm: Algorithm
     graph: Graph
     mixing: MixingMatrix
     schedules: Schedules
+    reach: Reach
 
     @property
     def is_constant(self) -> bool:
@@ -104,51 +115,58 @@ class Exchange:
         """Deliver one exchange's messages.
 
         Args:
-            messages: what all agents emitted, leaves (agents, replicas, ...).
+            messages: what the agents here emitted, leaves (agents here, replicas, ...).
             round: index of the round.
-            active: which agents take part, shape (agents,).
+            active: which agents take part, shape (agents,), everybody.
 
         Returns:
-            All agents' inboxes, leaves with agents on axis 0.
+            The inboxes of the agents here, leaves with agents on axis 0.
         """
-        neighbours = self.graph.neighbours
+        neighbours, reach = self.graph.neighbours, self.reach
         ids, used = neighbours.ids, neighbours.mask
         if self.is_constant:
             mix, q = self.mixing.weights, self.graph.adjacency
             weights, mask = neighbours.gather(mix), used
-            mixed_sum, laplacian = best_sum(mix, self.graph), best_sum(q - np.diag(self.graph.degrees), self.graph)
+            mixed_sum = best_sum(mix, self.graph, reach)
+            laplacian = best_sum(q - np.diag(self.graph.degrees), self.graph, reach)
         else:
-            heard = self._heard(round, active)
-            mix, q = self._mixing_now(round, heard), self._adjacency_now(round, heard)
+            works = self._works(round, active)
+            mix, q = self._mixing_now(round, works), self._adjacency_now(round, works)
             agents = np.arange(self.graph.num_agents)[:, None]
-            weights, mask = jnp.where(used, mix[agents, ids], 0), used & heard[agents, ids]
-            mixed_sum, laplacian = partial(dense_sum, mix), partial(dense_sum, q - jnp.diag(q.sum(axis=1)))
-        everything = (jnp.asarray(ids), jnp.asarray(weights, jnp.result_type(float)), jnp.asarray(mask))
+            weights, mask = jnp.where(used, mix[agents, ids], 0), used & works[agents, ids]
+            mixed_sum, laplacian = self._dense(mix), self._dense(q - jnp.diag(q.sum(axis=1)))
+        everything = [reach.rows(jnp.asarray(table)) for table in (ids, weights, mask)]
+        everything[1] = everything[1].astype(jnp.result_type(float))
         if self.algorithm.per_edge:
             return Inbox(None, None, jax.tree.map(self._route, messages), *everything)
-        received = jax.tree.map(lambda leaf: leaf[ids], messages)
+        slots = reach.rows(reach.slots)
+        received = jax.tree.map(lambda leaf: reach.heard(leaf)[slots], messages)
         coupled = self._scaled(_apply(laplacian, messages), round)
         return Inbox(_apply(mixed_sum, messages), coupled, received, *everything)
 
-    def _heard(self, round: jax.Array, active: jax.Array) -> jax.Array:
-        n = self.graph.num_agents
-        heard = jnp.ones((n, n), bool)
-        if self.schedules.edges is not None:
-            heard = self.schedules.edges(round)
-        if not self.algorithm.manages_absence:
-            heard = heard & active[:, None] & active[None, :]
-        return heard | jnp.eye(n, dtype=bool)
+    def _dense(self, weights: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        return lambda leaf: dense_sum(self.reach.rows(weights), self.reach.everyone(leaf))
 
-    def _mixing_now(self, round: jax.Array, heard: jax.Array) -> jax.Array:
+    def _works(self, round: jax.Array, active: jax.Array) -> jax.Array:
+        """Which links work in this round, shape (agents, agents)."""
+        n = self.graph.num_agents
+        works = jnp.ones((n, n), bool)
+        if self.schedules.edges is not None:
+            works = self.schedules.edges(round)
+        if not self.algorithm.manages_absence:
+            works = works & active[:, None] & active[None, :]
+        return works | jnp.eye(n, dtype=bool)
+
+    def _mixing_now(self, round: jax.Array, works: jax.Array) -> jax.Array:
         """W(t) without the links that do not work; their weight returns to the diagonal, where it is conserved."""
         given = jnp.asarray(self.mixing.weights if self.schedules.mixing is None else self.schedules.mixing(round))
-        kept = jnp.where(heard, given, 0)
+        kept = jnp.where(works, given, 0)
         axis = 1 if self.mixing.is_row_stochastic else 0
         return kept + jnp.diag((given - kept).sum(axis=axis))
 
-    def _adjacency_now(self, round: jax.Array, heard: jax.Array) -> jax.Array:
+    def _adjacency_now(self, round: jax.Array, works: jax.Array) -> jax.Array:
         given = self.graph.adjacency if self.schedules.adjacency is None else self.schedules.adjacency(round)
-        return jnp.where(heard & (self.graph.adjacency != 0), jnp.asarray(given), 0)
+        return jnp.where(works & (self.graph.adjacency != 0), jnp.asarray(given), 0)
 
     def _scaled(self, coupled: Any, round: jax.Array) -> Any:
         """Σ_j q_ij (m_j − m_i) times σ(t)/σ; the sums themselves stay in their cheapest form."""
@@ -163,5 +181,5 @@ class Exchange:
         Returns:
             Shape (agents, slots, replicas, ...).
         """
-        neighbours = self.graph.neighbours
-        return jnp.moveaxis(leaf, 2, 1)[neighbours.ids, neighbours.reverse]
+        addressed = self.reach.heard(jnp.moveaxis(leaf, 2, 1))
+        return addressed[self.reach.rows(self.reach.slots), self.reach.rows(self.graph.neighbours.reverse)]

@@ -13,6 +13,7 @@ from consilience.models import Params
 from consilience.observables import Observable
 from consilience.randomness import check_seed
 from consilience.simulation.experiment import resolve_experiment
+from consilience.simulation.placement import place
 from consilience.simulation.recording import REPLICA, describe_result, to_dataset
 from consilience.simulation.trajectory import Progress, run_ensemble
 from consilience.tasks import Task
@@ -37,6 +38,7 @@ def simulate(
     initial_params: Params | None = None,
     common_init: bool = False,
     dtype: str = "float32",
+    devices: Sequence[Any] | None = None,
     on_chunk: Callable[[Progress], bool | None] | None = None,
 ) -> xr.Dataset:
     """Simulate a population of agents that learn and exchange messages over a graph.
@@ -62,6 +64,8 @@ def simulate(
         initial_params: one set for all agents, or one per agent (leaves with a leading axis of agents).
         common_init: whether all agents start from the same draw.
         dtype: "float32" or "float64", whatever JAX's global flag says.
+        devices: share the agents out among these devices (`jax.devices()`), in equal numbers. By default all are on
+            one device; after `cs.simulation.join`, on those of all processes. Results agree up to rounding.
         on_chunk: called every few hundred rounds with the `Progress`; returning True stops the run.
 
     Returns:
@@ -70,7 +74,7 @@ def simulate(
 
     Raises:
         InvalidSpec: for a part that is wrong by itself.
-        IncompatiblePair: for parts that do not fit each other.
+        IncompatiblePair: for parts that do not fit each other, and for agents that cannot be shared out evenly.
 
     Warns:
         StabilityWarning: if linear theory says that the parameters will diverge. The run goes on, and its outcome says
@@ -107,6 +111,7 @@ def simulate(
         common_init=common_init,
         dtype=dtype,
     )
-    trajectory = run_ensemble(experiment, [algorithm], [seed], on_chunk=on_chunk)
+    placement = place(experiment.num_agents, devices)
+    trajectory = run_ensemble(experiment, [algorithm], [seed], on_chunk=on_chunk, placement=placement)
     dataset = to_dataset(trajectory).isel({REPLICA: 0}, drop=True)
     return describe_result(dataset, experiment, trajectory.seconds)

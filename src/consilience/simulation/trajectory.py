@@ -14,6 +14,7 @@ import numpy as np
 from consilience.algorithms import Algorithm
 from consilience.simulation.ensemble import Ensemble
 from consilience.simulation.experiment import Experiment
+from consilience.simulation.placement import Placement, place
 
 COMPLETED, DIVERGED, STOPPED = "completed", "diverged", "stopped"
 """How a trajectory ends."""
@@ -143,6 +144,7 @@ def run_ensemble(
     checkpoint: Checkpoint | None = None,
     chunk: int = _CHUNK,
     ensemble: Ensemble | None = None,
+    placement: Placement | None = None,
 ) -> Trajectory:
     """Simulate a block of replicas from the start, or from a checkpoint.
 
@@ -156,19 +158,22 @@ def run_ensemble(
         chunk: most rounds between two calls; results do not depend on it.
         ensemble: an ensemble made for an experiment that differs in hyper-parameters only, whose compiled programs are
             used again.
+        placement: where the agents are; on one device, or on those of all processes, by default.
 
     Returns:
         The trajectory.
     """
     with precision(experiment.dtype):
-        ensemble = ensemble or make_ensemble(experiment, seeds)
+        ensemble = ensemble or make_ensemble(experiment, seeds, placement)
         return _run(experiment, ensemble, algorithms, seeds, initial_params, on_chunk, checkpoint, chunk)
 
 
-def make_ensemble(experiment: Experiment, seeds: Sequence[int]) -> Ensemble:
+def make_ensemble(experiment: Experiment, seeds: Sequence[int], placement: Placement | None = None) -> Ensemble:
     """The ensemble for replicas with these seeds."""
+    placement = placement or place(experiment.num_agents)
     with precision(experiment.dtype):
-        return Ensemble(experiment, num_replicas=len(seeds), same_seed=len(set(seeds)) == 1)
+        same_seed = len(set(seeds)) == 1
+        return Ensemble(experiment, num_replicas=len(seeds), same_seed=same_seed, placement=placement)
 
 
 def _run(
@@ -188,8 +193,9 @@ def _run(
     seconds = {"advance": 0.0, "observe": 0.0, "compile": 0.0}
     start_params = ensemble.initial_params(seeds) if initial_params is None else initial_params
     state = ensemble.initial_state(replicas, start_params)
-    # A replica of an adiabatic sweep may start from parameters that diverged: it has failed in round 0.
-    failed_at[~_finite_replicas(start_params)] = 0
+    if initial_params is not None:
+        # A replica of an adiabatic sweep may start from parameters that diverged: it has failed in round 0.
+        failed_at[~_finite_replicas(initial_params)] = 0
     round = 0
     if checkpoint is not None:
         round = checkpoint.round
@@ -198,14 +204,14 @@ def _run(
         failed_at = checkpoint.arrays["failed_at"].copy()
         structure, leaves = jax.tree.structure(state), jax.tree.leaves(state)
         stored = [checkpoint.arrays[f"state/{k}"] for k in range(len(leaves))]
-        state = jax.tree.unflatten(structure, [jax.numpy.asarray(leaf) for leaf in stored])
+        state = ensemble.placement.put(jax.tree.unflatten(structure, stored), 0)
     compiled_before = seconds["compile"] - compiled_at_start
     observed = experiment.observed_rounds()
     capacity = int(min(chunk, np.diff(observed).max(initial=1)))
     start, first_round = time.perf_counter(), round
 
     def take_checkpoint() -> Checkpoint:
-        arrays = {f"state/{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(state))}
+        arrays = {f"state/{k}": leaf for k, leaf in enumerate(ensemble.placement.get(jax.tree.leaves(state)))}
         return Checkpoint(round, {**arrays, **recorder.to_arrays(), "failed_at": failed_at.copy()}, dict(seconds))
 
     def observe() -> None:
@@ -237,9 +243,11 @@ def _run(
             rounds_since_start=round - first_round,
             take_checkpoint=take_checkpoint,
         )
-        if on_chunk is not None and on_chunk(progress) and round < experiment.num_rounds:
-            outcome = STOPPED
-            break
+        if on_chunk is not None:
+            stop = ensemble.placement.agree(bool(on_chunk(progress)))
+            if stop and round < experiment.num_rounds:
+                outcome = STOPPED
+                break
     if (failed_at >= 0).all():
         # Nothing is left to simulate. The missing records are NaN, so that shapes do not depend on it.
         nothing = _without_failed(ensemble.measure(state, replicas), failed_at >= 0)

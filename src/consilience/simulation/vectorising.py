@@ -1,4 +1,4 @@
-"""From one agent and replica to all of them: `vmap` over replicas, then over agents, in groups where memory asks for it.
+"""From one agent and replica to all: `vmap` over replicas, then over agents, in groups where memory asks for it.
 
 Vectorised over everything, a round holds the activations of the whole population at once. For small networks that is
 little. For networks whose activations are far larger than their parameters (convolutions) it drives every layer out of
@@ -22,8 +22,8 @@ _GROUP_BYTES = 32 * 2**20
 # copies cost more than the cache gives: measured on the networks of the laboratory, whose ratios are 0.4 – 1 (dense
 # layers) and 400 (convolutions).
 _WORTHWHILE = 8
-# Activations of a network, in multiples of its inputs, that are not exceeded by those met in practice. Small populations
-# need not be looked at.
+# Activations of a network, in multiples of its inputs, that are not exceeded by those met in practice. Small
+# populations need not be looked at.
 _LARGEST_NETWORK = 200
 
 

@@ -60,8 +60,8 @@ class CrossEntropy:
                 "of each sample. Give integer labels, or use SquaredLoss() for real-valued targets."
             )
         shifted = outputs - jax.lax.stop_gradient(outputs.max(axis=-1, keepdims=True))
-        # Adding zeros to the logit of the right class is exact, and faster than looking it up: the gradient of a look-up
-        # is a scatter, which XLA compiles to a loop over samples.
+        # Adding zeros to the logit of the right class is exact, and faster than looking it up: the gradient of a
+        # look-up is a scatter, which XLA compiles to a loop over samples.
         is_right = targets[..., None] == jnp.arange(outputs.shape[-1])
         right = jnp.where(is_right, shifted, 0).sum(axis=-1)
         return jnp.log(jnp.exp(shifted).sum(axis=-1)) - right

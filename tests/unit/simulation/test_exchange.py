@@ -15,6 +15,7 @@ from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.graphs import Bernoulli, Graph, Interpolated, MixingMatrix, Periodic, Schedules
 from consilience.simulation import precision
 from consilience.simulation.exchange import Exchange, best_sum, dense_sum, slot_sum, uniform_sum
+from consilience.simulation.placement import Reach
 from registries import assert_close, directed_cycle, small_problem, weighted_star
 
 RANDOM = np.random.default_rng(0)
@@ -39,8 +40,8 @@ def test_uniform_dense_and_slots_agree_on_the_complete_graph(
     with precision("float64"):
         forms = [
             dense_sum(weights, jnp.asarray(flat)),
-            uniform_sum(off_diagonal, diagonal, jnp.asarray(flat)),
-            slot_sum(*slots(weights, graph), jnp.asarray(flat)),
+            uniform_sum(off_diagonal, diagonal, jnp.asarray(flat), Reach(graph.neighbours)),
+            slot_sum(*slots(weights, graph), jnp.asarray(flat), jnp.asarray(flat)),
         ]
         for form in forms:
             np.testing.assert_allclose(np.broadcast_to(form, flat.shape), weights @ flat, atol=SUMS)
@@ -57,7 +58,7 @@ def test_dense_and_slots_agree_on_any_graph(graph: Graph) -> None:
     with precision("float64"):
         for form in (
             dense_sum(weights, jnp.asarray(flat)),
-            slot_sum(*slots(weights, graph), jnp.asarray(flat)),
+            slot_sum(*slots(weights, graph), jnp.asarray(flat), jnp.asarray(flat)),
             best_sum(weights, graph)(jnp.asarray(flat)),
         ):
             np.testing.assert_allclose(form, weights @ flat, atol=SUMS)
@@ -139,7 +140,7 @@ def test_an_inbox_is_what_run_round_delivers(
         lead = (num_slots,) if algorithm.per_edge else ()
         messages = messages_of(4, {"byte": lead, "matrix": (*lead, 2, 3)})
         together = jax.tree.map(lambda *leaves: jnp.stack(leaves)[:, None], *messages)
-        exchange = Exchange(algorithm, graph, mixing, schedules)
+        exchange = Exchange(algorithm, graph, mixing, schedules, Reach(graph.neighbours))
         for round in range(2):
             active = np.ones(4, bool) if schedules.active is None else np.asarray(schedules.active(round))
             inboxes = exchange.deliver(together, round=jnp.asarray(round), active=jnp.asarray(active))
@@ -165,7 +166,9 @@ def test_an_inbox_is_what_run_round_delivers(
 def test_a_changing_coupling_keeps_the_cheap_form() -> None:
     """σ(t) on the complete graph costs one product with a number more: no matrix of all pairs of agents appears."""
     graph = graphs.complete(60)
-    exchange = Exchange(DiffusiveCoupling(0.1, 1.0), graph, graphs.metropolis(graph), Schedules(coupling=RAMP))
+    exchange = Exchange(
+        DiffusiveCoupling(0.1, 1.0), graph, graphs.metropolis(graph), Schedules(coupling=RAMP), Reach(graph.neighbours)
+    )
     with precision("float64"):
         flat = jnp.asarray(RANDOM.normal(size=(60, 2)))
         coupled = lambda flat, round: exchange.deliver(flat, round=round, active=jnp.ones(60, bool)).coupled  # noqa: E731
