@@ -5,6 +5,7 @@
     │   ├── UnknownName                   a name that nothing is registered under; carries the nearest names
     │   └── IncompatiblePair              two valid parts that cannot work together
     ├── DataError (ValueError)            a data set that is missing, damaged or malformed
+    ├── NotEnoughMemory (MemoryError)     a block of replicas that does not fit, found before or while it runs
     └── StoreError (RuntimeError)         a store that cannot be read or written
 
     StabilityWarning (UserWarning)        a run that the linear theory says will diverge
@@ -51,6 +52,10 @@ class IncompatiblePair(InvalidSpec):
 
 class DataError(ConsilienceError, ValueError):
     """A data set that is missing, damaged or malformed."""
+
+
+class NotEnoughMemory(ConsilienceError, MemoryError):
+    """A block of replicas that does not fit into memory."""
 
 
 class StoreError(ConsilienceError, RuntimeError):

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import consilience as cs
 from consilience.algorithms import DiffusiveCoupling
 from consilience.experiments import resolve_sweep
-from consilience.experiments.plan import max_replicas
+from consilience.experiments.plan import replica_limit
 from registries import SmallProblem, final_params, small_problem
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,7 +174,7 @@ def test_blocks_follow_from_the_sweep_alone() -> None:
     adiabatic = plan(over, protocol="adiabatic_down")
     assert [block.cells for block in adiabatic[:2]] == [(38, 39), (36, 37)]
     assert [block.follows for block in adiabatic[:3]] == [None, 0, 1]
-    assert max_replicas(10, 15_910, 4) == 8
+    assert replica_limit(10, 15_910, 4) == 8
 
 
 # ---- results -----------------------------------------------------------------------------------------------------

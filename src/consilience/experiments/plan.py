@@ -56,11 +56,11 @@ def grid(over: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(over, values, strict=True)) for values in itertools.product(*over.values())]
 
 
-def max_replicas(num_agents: int, num_parameters: int, itemsize: int) -> int:
+def replica_limit(num_agents: int, num_parameters: int, itemsize: int) -> int:
     """How many replicas fit side by side: at most 8, fewer if parameters, gradients and messages take over 3 GB.
 
     Example:
-        >>> max_replicas(10, 15_910, 4), max_replicas(1000, 1_000_000, 4)
+        >>> replica_limit(10, 15_910, 4), replica_limit(1000, 1_000_000, 4)
         (8, 1)
     """
     # State, gradient, mixed and coupled messages, the next state, and one to spare.

@@ -12,9 +12,10 @@ import numpy as np
 from consilience.algorithms import Algorithm
 from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
 from consilience.experiments.identity import SEMANTICS, UnnamedPartError, describe, identity
-from consilience.experiments.plan import Block, grid, max_replicas, plan
+from consilience.experiments.plan import Block, grid, plan, replica_limit
 from consilience.randomness import check_seed
 from consilience.simulation import Experiment, resolve_experiment
+from consilience.simulation.experiment import whole
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def resolve_sweep(
     along: str = "coupling",
     seed: int = 0,
     title: str = "",
+    max_replicas: int | None = None,
     **experiment: Any,
 ) -> Sweep:
     """Check a sweep and plan it, without running anything; the arguments are those of `sweep`.
@@ -120,7 +122,7 @@ def resolve_sweep(
         ...     model=cs.models.mlp(depth=0), task=task, shards=cs.tasks.by_class(task, num_agents=10),
         ...     graph=cs.graphs.complete(10), num_rounds=10)
         >>> [len(block.cells) for block in planned.blocks]
-        [10, 10]
+        [7, 7, 6]
     """
     checked = _checked_over(algorithm, over)
     check_seed(seed)
@@ -141,7 +143,9 @@ def resolve_sweep(
             "servers are not kept. Use protocol='quench', or a method without a server."
         )
     itemsize = np.dtype(resolved.dtype).itemsize
-    limit = max_replicas(resolved.num_agents, resolved.num_parameters, itemsize)
+    limit = replica_limit(resolved.num_agents, resolved.num_parameters, itemsize)
+    if max_replicas is not None:
+        limit = whole("max_replicas", max_replicas, least=1, advice="Write max_replicas=4, say.")
     blocks = plan(checked, structural=structural, protocol=protocol, along=along, limit=limit)
     title = title or f"{type(algorithm).__name__} on {resolved.task.name}"
     spec, reason = None, ""

@@ -35,7 +35,8 @@ Every table names a part and its arguments, as the Python functions take them:
     coupling = [0.0, 1.0, 10.0, 100.0]
     seed = [0, 1, 2]
 
-A graph may come from a file: `file = "edges.csv"` and `directed = false` in place of `family`.
+A graph may come from a file: `file = "edges.csv"` and `directed = false` in place of `family`. `max_replicas = 2`,
+above the tables, makes smaller blocks, for populations that would not fit; a larger number suits accelerators.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ from consilience.experiments.resolve import Sweep, resolve_sweep
 from consilience.simulation import resolve_experiment
 
 _TABLES = ("task", "partition", "model", "graph", "algorithm", "run", "over")
-_SCALARS = ("title", "seed", "protocol", "along")
+_SCALARS = ("title", "seed", "protocol", "along", "max_replicas")
 _RUN = [
     name
     for name in inspect.signature(resolve_experiment).parameters

@@ -25,6 +25,7 @@ from consilience.simulation.batching import batch_indices
 from consilience.simulation.exchange import Exchange
 from consilience.simulation.experiment import Experiment
 from consilience.simulation.inputs import agent_table, evaluation_set, training_data
+from consilience.simulation.memory import check_memory, free_bytes
 from consilience.simulation.placement import Placement, Reach
 from consilience.simulation.vectorising import agents_at_once, over_agents_and_replicas
 
@@ -87,6 +88,9 @@ class Ensemble:
         self.dtype = jnp.dtype(experiment.dtype)
         self.placement = placement = placement or Placement()
         self.compile_seconds = 0.0
+        # Before anything is allocated: parameters as they are drawn, the first state and the one after it.
+        parameters = experiment.num_parameters * experiment.num_agents * num_replicas * self.dtype.itemsize
+        self._refuse_beyond_memory(3 * parameters // placement.num_parts)
         self._reach = Reach(experiment.graph.neighbours, placement.num_parts)
         parts = experiment.algorithm, experiment.graph, experiment.mixing, experiment.schedules
         self._exchange = Exchange(*parts, self._reach)
@@ -296,7 +300,24 @@ class Ensemble:
                 )
                 self._programs[signature] = program.lower(*arguments).compile()
                 self.compile_seconds += time.perf_counter() - start
+                self._check_memory(self._programs[signature])
         return self._programs[signature](*arguments)
+
+    def _check_memory(self, program: Any) -> None:
+        """Refuse a program whose results and temporary arrays do not fit beside what is there."""
+        sizes = program.memory_analysis()
+        if sizes is not None:
+            needed = sizes.output_size_in_bytes + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+            self._refuse_beyond_memory(needed)
+
+    def _refuse_beyond_memory(self, needed: int) -> None:
+        check_memory(
+            needed,
+            free_bytes(self.placement),
+            experiment=self.experiment,
+            num_replicas=self.num_replicas,
+            num_devices=self.placement.num_parts,
+        )
 
     def _loop(
         self,

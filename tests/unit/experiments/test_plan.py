@@ -10,7 +10,7 @@ import pytest
 
 from consilience.errors import InvalidSpec, UnknownName
 from consilience.experiments import PROTOCOLS, Block, plan
-from consilience.experiments.plan import grid, max_replicas
+from consilience.experiments.plan import grid, replica_limit
 
 # Values in no order; local_steps is structural.
 VALUES: dict[str, list[Any]] = {
@@ -93,10 +93,10 @@ def test_pieces_are_of_nearly_equal_sizes() -> None:
 
 
 def test_memory_limits_the_replicas_that_run_together() -> None:
-    assert max_replicas(10, 10_000, 4) == 8
+    assert replica_limit(10, 10_000, 4) == 8
     six_copies = 6 * 100 * 1_000_000 * 4
-    assert max_replicas(100, 1_000_000, 4) == 3 * 2**30 // six_copies
-    assert max_replicas(10**6, 10**9, 8) == 1
+    assert replica_limit(100, 1_000_000, 4) == 3 * 2**30 // six_copies
+    assert replica_limit(10**6, 10**9, 8) == 1
 
 
 def test_mistakes_are_refused() -> None:
