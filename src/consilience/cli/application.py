@@ -30,5 +30,12 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Compute on cpu, gpu or tpu; the fastest that JAX finds by default.")
+    ] = None,
 ) -> None:
     """The laboratory of collective deep learning."""
+    if device is not None:
+        from consilience.simulation import use_device
+
+        use_device(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consilience.simulation.compilation import use_compilation_cache
+from consilience.simulation.devices import use_device
 from consilience.simulation.ensemble import Ensemble
 from consilience.simulation.experiment import Experiment, resolve_experiment
 from consilience.simulation.placement import Placement, place
@@ -54,4 +55,5 @@ __all__ = [
     "to_dataset",
     "unflatten_params",
     "use_compilation_cache",
+    "use_device",
 ]

@@ -129,8 +129,13 @@ class Recorder:
 
 @contextlib.contextmanager
 def precision(dtype: str) -> Iterator[None]:
-    """Run in single or double precision, whatever JAX's global flag says."""
-    with jax.enable_x64(dtype == "float64"):
+    """Run in single or double precision, whatever JAX's global flag says.
+
+    On accelerators products of single-precision numbers are rounded to fewer digits by default; here they are not, or
+    the mean over agents would not be kept.
+    """
+    exact = contextlib.nullcontext() if jax.default_backend() == "cpu" else jax.default_matmul_precision("highest")
+    with jax.enable_x64(dtype == "float64"), exact:
         yield
 
 

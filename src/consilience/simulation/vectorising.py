@@ -112,7 +112,9 @@ def _is_program(value: Any) -> bool:
 
 
 def agents_at_once(experiment: Experiment, num_replicas: int, num_agents: int) -> int | None:
-    """How many agents a round computes side by side; `None` for all."""
+    """How many agents a round computes side by side; `None` for all, as always on accelerators."""
+    if jax.default_backend() != "cpu":
+        return None
     samples = experiment.batch_size or max(len(shard) for shard in experiment.shards)
     inputs = math.prod(experiment.task.input_shape) * samples * 4
     if num_agents * num_replicas * inputs * _LARGEST_NETWORK <= _GROUP_BYTES:
