@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 JOBS   ?= 2
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: demo test test-slow lint bench bench-peers bench-gpu docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/consilience reproduce figure-3 --quick --output figures --store results
@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-test-slow: $(VENV)/.installed-test
+test-slow: $(VENV)/.installed-ray
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-lint
@@ -30,6 +30,16 @@ bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
 	$(BIN)/python benchmarks/throughput.py --torch-python $(VENV)-torch/bin/python
 	$(BIN)/python benchmarks/landau.py
 	$(BIN)/python benchmarks/peer_to_peer.py
+	$(BIN)/python benchmarks/limits.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/past_one_machine.py
+	$(MAKE) bench-peers
+
+bench-peers: $(VENV)/.installed
+	$(BIN)/python benchmarks/peers/compare.py --environments $(VENV)-peers
+
+bench-gpu: $(VENV)/.installed
+	$(BIN)/python benchmarks/limits.py --device gpu
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
@@ -41,6 +51,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.installed-ray: $(VENV)/.installed-test
+	$(PIP) --editable '.[test,ray]'
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
@@ -57,4 +71,4 @@ $(VENV)-torch/.installed: benchmarks/requirements-torch.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-peers

@@ -3,7 +3,8 @@
     python benchmarks/throughput.py --torch-python .venv-torch/bin/python
 
 The workload is the quench of `consilience reproduce figure-3` at D = 1: ten agents with one class each, 784-20-10
-networks, the complete graph, Eq. (2), mini-batches of 32, and 16 couplings side by side. The loop (`torch_loop.py`)
+networks, the complete graph, Eq. (2), mini-batches of 32, and 16 couplings in two blocks, which run side by side on two
+threads as those of any sweep do. The loop (`torch_loop.py`)
 trains ten modules at one coupling, with as many threads as suit it best; a sweep costs it sixteen times that. Neither
 side evaluates anything. The two alternate in one run, so that the machine's noise meets both, and are compared only if
 they compute the same: from the same parameters and mini-batches, after 20 rounds, for all couplings.
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,33 +76,55 @@ def make_sweep(task: Any, *, num_rounds: int, observe: tuple[str, ...] = ()) -> 
     )
 
 
-class Ours:
-    """The sweep's only block, as `run_sweep` would run it: all couplings side by side."""
+@dataclass
+class Replicated:
+    """A block of a sweep, under way."""
 
-    def __init__(self, sweep: Any, *, capacity: int) -> None:
+    replicas: Any
+    seeds: list[int]
+    initial_params: Any
+    state: Any = None
+
+
+class Ours:
+    """The sweep's blocks, side by side on threads as the local executor runs them."""
+
+    def __init__(self, sweep: Any, *, capacity: int, threads: int) -> None:
         from consilience.simulation import make_ensemble
 
-        (block,) = sweep.blocks
         self.capacity = capacity
         self.experiment = sweep.experiment
-        self.couplings = [sweep.cells[cell]["coupling"] for cell in block.cells]
-        self.seeds = [sweep.seed_of(cell) for cell in block.cells]
+        self.couplings = [sweep.cells[cell]["coupling"] for block in sweep.blocks for cell in block.cells]
+        self.seeds = [sweep.seed_of(cell) for cell in sweep.blocks[0].cells]
         self.ensemble = make_ensemble(sweep.experiment, self.seeds)
-        self.replicas = self.ensemble.replicas([sweep.algorithm(cell) for cell in block.cells], self.seeds)
         self.initial_params = self.ensemble.initial_params(self.seeds)
+        self.blocks = [
+            Replicated(
+                self.ensemble.replicas([sweep.algorithm(cell) for cell in block.cells], self.seeds),
+                self.seeds,
+                self.initial_params,
+            )
+            for block in sweep.blocks
+        ]
+        self.threads = ThreadPoolExecutor(threads)
         self.restart()
 
     def restart(self) -> None:
         """Go back to round 0."""
-        self.state = self.ensemble.initial_state(self.replicas, self.initial_params)
+        for block in self.blocks:
+            block.state = self.ensemble.initial_state(block.replicas, block.initial_params)
         self.round = 0
 
     def advance(self, rounds: int) -> float:
         """Run some rounds; the seconds that they took, drawing mini-batches included."""
+
+        def one(block: Replicated) -> None:
+            block.state, _ = self.ensemble.advance(
+                block.state, block.replicas, block.seeds, self.round, rounds, self.capacity
+            )  # returns when all parameters are there: it says whether they are finite
+
         start = time.perf_counter()
-        self.state, _ = self.ensemble.advance(
-            self.state, self.replicas, self.seeds, self.round, rounds, self.capacity
-        )  # returns when all parameters are there: it says whether they are finite
+        list(self.threads.map(one, self.blocks))
         self.round += rounds
         return time.perf_counter() - start
 
@@ -108,7 +132,36 @@ class Ours:
         """Name → parameters of all couplings and agents."""
         from consilience.simulation import flatten_params
 
-        return flatten_params(self.ensemble.final_params(self.state, self.replicas))
+        blocks = [flatten_params(self.ensemble.final_params(block.state, block.replicas)) for block in self.blocks]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def matrix_peak() -> float:
+    """Single-precision operations per second of products of large matrices: the better of XLA and NumPy's BLAS."""
+    import jax
+    import jax.numpy as jnp
+
+    size = 2048
+    left = np.random.default_rng(0).random((size, size), np.float32)
+    device, product = jnp.asarray(left), jax.jit(lambda a: a @ a)
+
+    def seconds(multiply: Any) -> float:
+        multiply()
+        trials = []
+        for _ in range(7):
+            start = time.perf_counter()
+            multiply()
+            trials.append(time.perf_counter() - start)
+        return min(trials)
+
+    fastest = min(seconds(lambda: product(device).block_until_ready()), seconds(lambda: left @ left))
+    return 2 * size**3 / fastest
+
+
+def first_layer_flops(experiment: Any, num_couplings: int) -> int:
+    """Operations of the products with the inputs, forwards and backwards, in one round at all couplings."""
+    inputs, neurons = 784, experiment.model.width if experiment.model.depth else experiment.task.num_outputs
+    return 4 * experiment.batch_size * inputs * neurons * experiment.num_agents * num_couplings
 
 
 class Loop:
@@ -259,6 +312,7 @@ class Comparison:
     difference: float | None = None
     loop_threads: dict[int, float] = field(default_factory=dict)
     loop_version: str = ""
+    peaks: list[float] = field(default_factory=list)
 
 
 def measure(ours: Ours, directory: Path, arguments: argparse.Namespace) -> Comparison:
@@ -266,7 +320,8 @@ def measure(ours: Ours, directory: Path, arguments: argparse.Namespace) -> Compa
     rounds = arguments.rounds
     if arguments.torch_python is None:
         ours.advance(rounds)
-        return Comparison([ours.advance(rounds) for _ in range(arguments.pairs)], [])
+        pairs = [(ours.advance(rounds), matrix_peak()) for _ in range(arguments.pairs)]
+        return Comparison([ours for ours, _ in pairs], [], peaks=[peak for _, peak in pairs])
     coupling = ours.couplings[len(ours.couplings) // 2]
     with loop_beside(ours, arguments.torch_python, directory, max(rounds, CHECKED_ROUNDS)) as loop:
         threads = loop.set_threads(arguments.torch_threads, arguments.threads, max(1, rounds // 5), coupling)
@@ -277,9 +332,9 @@ def measure(ours: Ours, directory: Path, arguments: argparse.Namespace) -> Compa
                 "compute the same, and their speeds are not compared."
             )
         ours.advance(rounds)
-        pairs = [(ours.advance(rounds), loop.advance(rounds, coupling)) for _ in range(arguments.pairs)]
-    mine, theirs = (list(side) for side in zip(*pairs, strict=True))
-    return Comparison(mine, theirs, difference, threads, loop.version)
+        pairs = [(ours.advance(rounds), loop.advance(rounds, coupling), matrix_peak()) for _ in range(arguments.pairs)]
+    mine, theirs, peaks = (list(side) for side in zip(*pairs, strict=True))
+    return Comparison(mine, theirs, difference, threads, loop.version, peaks)
 
 
 def rows_of(comparison: Comparison, ours: Ours, rounds: int, starts: tuple[Start, Start]) -> list[tuple[str, str]]:
@@ -308,6 +363,12 @@ def rows_of(comparison: Comparison, ours: Ours, rounds: int, starts: tuple[Start
             ),
             (f"largest relative difference after {CHECKED_ROUNDS} rounds", f"{comparison.difference:.1e}"),
         ]
+    flops = first_layer_flops(ours.experiment, num_couplings) * rounds
+    reached = [flops / seconds / peak for seconds, peak in zip(comparison.ours, comparison.peaks, strict=True)]
+    rows += [
+        ("matrix peak, single precision, GFLOP/s", spread([peak / 1e9 for peak in comparison.peaks], ".0f")),
+        ("**first layer's products / matrix peak**", f"**{spread([100 * share for share in reached], '.0f')} %**"),
+    ]
     names = ("first start, compiling", "second start, compiling")
     return rows + [
         (name, f"{start.compiling:.1f} s (of {start.seconds:.1f} s until the first round is done)")
@@ -330,7 +391,9 @@ def run(arguments: argparse.Namespace) -> str:
 
         cs.simulation.use_compilation_cache(directory / "xla")
         task, data = make_task(arguments.data_dir)
-        ours = Ours(make_sweep(task, num_rounds=arguments.rounds), capacity=max(arguments.rounds, CHECKED_ROUNDS))
+        sweep = make_sweep(task, num_rounds=arguments.rounds)
+        capacity = max(arguments.rounds, CHECKED_ROUNDS)
+        ours = Ours(sweep, capacity=capacity, threads=arguments.threads)
         comparison = measure(ours, directory, arguments)
     e, num_couplings = ours.experiment, len(ours.couplings)
     versions = f"consilience {cs.__version__}, JAX {jax.__version__}, Python {platform.python_version()}"
@@ -341,7 +404,11 @@ def run(arguments: argparse.Namespace) -> str:
         "complete graph, Eq. (2), float32. An agent-step is one mini-batch gradient and one coupled update of one "
         "agent at one coupling.",
         f"{len(comparison.ours)} measurements of {arguments.rounds} rounds each. consilience runs {num_couplings} "
-        "couplings side by side, and draws its mini-batches within the measured time. Nothing is evaluated.",
+        f"couplings in {len(ours.blocks)} blocks on {arguments.threads} threads, and draws its mini-batches within the "
+        "measured time. Nothing is evaluated.",
+        "Share of the matrix peak: 4 · batch · 784 · width operations per agent-step, the first layer's products "
+        "forwards and backwards, over all the time of a round; the peak is measured between the rounds, the better of "
+        "XLA and NumPy's BLAS on matrices of 2,048.",
     ]
     if comparison.loop:
         trials = comparison.loop_threads

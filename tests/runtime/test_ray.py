@@ -43,7 +43,7 @@ def on_one_thread(protocol: str, directory: Path) -> xr.Dataset:
     """What one process computes with one thread, as each worker does."""
     none = worker_sweeps.Orders(directory / "no-orders")
     with program(none, protocol, directory / "expected", "local", NPROC="1") as running:
-        errors = running.communicate(timeout=120)[1]
+        errors = running.communicate(timeout=300)[1]
     assert running.returncode == 0, errors
     return load_stored(Store(directory / "expected"), "latest")
 
@@ -118,12 +118,12 @@ def test_a_sweep_that_is_killed_loses_nothing(expected: xr.Dataset, tmp_path: Pa
     orders.hold(1)
     orders.hold(2)
     with program(orders, "quench", store, "ray") as running:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while orders.arrived() != {1, 2}:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         running.send_signal(signal.SIGKILL)
-        running.wait(60)
+        running.wait(300)
     run = Store(store).find("latest")
     assert run.cells() == ["block-0000"]
     first: dict[int, int] = {}

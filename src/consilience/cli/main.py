@@ -7,7 +7,7 @@ import sys
 from consilience.cli import compare, experiments, inspection, launch, predict, predict_rounds, reproduce  # noqa: F401 (they register their commands)
 from consilience.cli.application import app
 from consilience.cli.console import messages, print_error, show_warnings
-from consilience.errors import ConsilienceError, StoreError
+from consilience.errors import ConsilienceError
 
 _INTERRUPTED = 130
 """The exit code into which typer turns Ctrl-C."""
@@ -23,7 +23,7 @@ def run(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         print_error(str(error))
-        raise SystemExit(1 if isinstance(error, StoreError) else 2) from None
+        raise SystemExit(1 if isinstance(error, RuntimeError) else 2) from None
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             messages.print("Interrupted. What was finished is stored; the same command goes on from there.")

@@ -51,18 +51,18 @@ class _Turn(eqx.Module):
 
 
 class _Supply(eqx.Module):
-    """What the rounds of a loop read beside states: the agents' table, training data, and which samples they see."""
+    """What the rounds of a loop read beside states: the agents' table, training data, and which samples they see.
+
+    Agents take their samples from the training data themselves, so that groups of agents need only their own at a time.
+    """
 
     agents: dict[str, jax.Array]
     data: dict[str, jax.Array]
     indices: jax.Array | None
 
-    def batch(self, step: Any) -> dict[str, jax.Array]:
-        """The mini-batches of one round of the loop, or the agents' whole shards."""
-        if self.indices is None:
-            return self.data
-        now = self.indices[step]
-        return {"inputs": self.data["inputs"][now], "targets": self.data["targets"][now]}
+    def now(self, step: Any) -> tuple[dict[str, jax.Array], jax.Array | None]:
+        """Training data, and the samples of one round of the loop; with full batches the data are the agents' own."""
+        return self.data, None if self.indices is None else self.indices[step]
 
 
 class Ensemble:
@@ -87,7 +87,7 @@ class Ensemble:
         self.shares_batches = experiment.batch_size is None or same_seed
         self.dtype = jnp.dtype(experiment.dtype)
         self.placement = placement = placement or Placement()
-        self.compile_seconds = 0.0
+        self._compiled = threading.local()
         # Before anything is allocated: parameters as they are drawn, the first state and the one after it.
         parameters = experiment.num_parameters * experiment.num_agents * num_replicas * self.dtype.itemsize
         self._refuse_beyond_memory(3 * parameters // placement.num_parts)
@@ -128,11 +128,12 @@ class Ensemble:
             exchange=exchange,
         )
 
-    def _local(self, batch: dict[str, jax.Array]) -> Local:
+    def _local(self, batch: tuple[dict[str, jax.Array], jax.Array | None]) -> Local:
+        data, samples = batch
         return Local(
-            inputs=batch["inputs"],
-            targets=batch["targets"],
-            weights=batch.get("weights"),
+            inputs=data["inputs"] if samples is None else data["inputs"][samples],
+            targets=data["targets"] if samples is None else data["targets"][samples],
+            weights=data.get("weights"),
             apply=self.experiment.model.apply,
             loss_function=self.experiment.task.loss,
         )
@@ -199,7 +200,7 @@ class Ensemble:
 
     def _round(self, replicas: Replicas, state: Any, supply: _Supply, step: Any, round: jax.Array) -> Any:
         """One round of the agents here."""
-        e, reach, batch = self.experiment, self._reach, supply.batch(step)
+        e, reach, batch = self.experiment, self._reach, supply.now(step)
         active = jnp.ones(e.num_agents, bool) if e.schedules.active is None else e.schedules.active(round)
         roles = jnp.asarray(e.roles) if e.schedules.roles is None else e.schedules.roles(round)
         turn = _Turn(round=round, active=reach.rows(active), roles=reach.rows(roles))
@@ -225,8 +226,8 @@ class Ensemble:
         ) -> Any:
             return algorithm.absorb(state, inbox, self._local(batch), self._context(agent, seed, turn, exchange))
 
-        per_replica = (0, 0, None if self.shares_batches else 0, None, self._seed_axis, None)
-        per_agent = (None, 0, 0, 0, None, _Turn(None, 0, 0))  # pyright: ignore[reportArgumentType]
+        per_replica = (0, 0, (None, None if self.shares_batches else 0), None, self._seed_axis, None)
+        per_agent = (None, 0, (self._data_axis, 0), 0, None, _Turn(None, 0, 0))  # pyright: ignore[reportArgumentType]
         first, rest = (replicas.algorithm,), (batch, agents, replicas.seeds, turn)
         state, messages = self._vectorised(emit, per_replica, per_agent)(*first, state, *rest)
         inbox = self._exchange.deliver(messages, round=turn.round, active=active)
@@ -289,9 +290,9 @@ class Ensemble:
         """
         shapes = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(arguments)]
         signature = f"{name} {shapes}"
+        start = time.perf_counter()
         with self._compiling:  # blocks of a sweep share an ensemble, and may run on threads
             if signature not in self._programs:
-                start = time.perf_counter()
                 place = self.placement
                 program = (
                     place.for_everybody(function)
@@ -299,9 +300,14 @@ class Ensemble:
                     else place.for_own_agents(function, in_axes, out_axes)
                 )
                 self._programs[signature] = program.lower(*arguments).compile()
-                self.compile_seconds += time.perf_counter() - start
                 self._check_memory(self._programs[signature])
+        self._compiled.seconds = self.compile_seconds + time.perf_counter() - start
         return self._programs[signature](*arguments)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time that the calling thread has spent compiling, or waiting for another one to compile the same."""
+        return getattr(self._compiled, "seconds", 0.0)
 
     def _check_memory(self, program: Any) -> None:
         """Refuse a program whose results and temporary arrays do not fit beside what is there."""

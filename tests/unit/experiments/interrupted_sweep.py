@@ -36,6 +36,7 @@ def run(protocol: str, store: str | None, on_progress: Callable[[SweepProgress],
     return cs.sweep(
         cs.algorithms.DiffusiveCoupling(learning_rate=0.01, weight_decay=1e-3),
         over=OVER[protocol], protocol=protocol, store=store, on_progress=on_progress,
+        executor=cs.experiments.Local(1),
         model=cs.models.mlp(depth=0), task=task, shards=cs.tasks.by_class(task, num_agents=10),
         graph=cs.graphs.complete(10), num_rounds=NUM_ROUNDS, observe_every=CHUNK, batch_size=16,
         initial_params={"layer_0": params}, observe=["accuracy", "loss", "cross_accuracy"],

@@ -15,7 +15,7 @@ import xarray as xr
 import consilience as cs
 from compiled import compiled_programs  # noqa: F401 (a fixture)
 from consilience.errors import IncompatiblePair, InvalidSpec, StabilityWarning, StoreError, UnknownName
-from consilience.experiments import NotStoredWarning, SweepProgress, load_stored, resolve_sweep, run_sweep
+from consilience.experiments import Local, NotStoredWarning, SweepProgress, load_stored, resolve_sweep, run_sweep
 from consilience.store import CorruptedCellWarning, Run, Store
 
 pytestmark = pytest.mark.usefixtures("compiled_programs")
@@ -34,7 +34,7 @@ def method(**changes: Any) -> Any:
 
 
 def run(over: Any, algorithm: Any = tiny.ALGORITHM, **arguments: Any) -> xr.Dataset:
-    own = ("protocol", "along", "seed", "store", "force", "on_progress", "title")
+    own = ("protocol", "along", "seed", "store", "force", "executor", "on_progress", "title")
     kept = {name: arguments.pop(name) for name in own if name in arguments}
     return cs.sweep(algorithm, over=over, **kept, **tiny.parts(**arguments))
 
@@ -369,7 +369,7 @@ def test_a_run_resumes_from_its_checkpoint(
 
     sweep = resolve_sweep(tiny.ALGORITHM, over=OVER, **tiny.parts())
     with pytest.raises(Stop):
-        run_sweep(sweep, store=tmp_path, on_progress=stop_after_saving)
+        run_sweep(sweep, store=tmp_path, executor=Local(1), on_progress=stop_after_saving)
     kept = Store(tmp_path).find("latest")
     assert kept.cells() == ["block-0000"]
     checkpoint = kept.load_checkpoint("block-0001")
@@ -383,7 +383,7 @@ def test_a_run_resumes_from_its_checkpoint(
 
 def test_progress_reaches_the_end() -> None:
     events: list[SweepProgress] = []
-    run(OVER, on_progress=events.append, title="mine")
+    run(OVER, executor=Local(1), on_progress=events.append, title="mine")
     done = [event.replica_rounds_done for event in events]
     assert done == sorted(done)
     assert done == [20, 40, 40, 60, 80, 80]

@@ -13,7 +13,7 @@ def test_a_kind_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     with pytest.raises(InvalidSpec, match=r"device 'gpu': JAX finds only 'cpu' here.*jax\[cuda13\]"):
         use_device("gpu")
-    with pytest.raises(UnknownName, match="'gpx' is not a device. Did you mean 'gpu'"):
+    with pytest.raises(UnknownName, match=r"'gpx' is not a device\. Did you mean 'gpu'"):
         use_device("gpx")
 
 

@@ -39,7 +39,7 @@ _GRACE_SECONDS = 30.0
 
 
 class _Mailbox:
-    """An actor: what workers tell about chunks, and whether they are to stop."""
+    """An actor: what workers tell about chunks, and whether they are to stop. Nothing is lost if it starts again."""
 
     def __init__(self) -> None:
         self.chunks: dict[int, Chunk] = {}
@@ -63,8 +63,16 @@ def _job(token: str, payload: Any) -> Job:
     return pickle.loads(ray.get(payload))
 
 
-def _work(token: str, boxed: list[Any], block: Block, initial_params: Any, mailbox: Any) -> Finished | Held | Failed:
-    """A task. The payload comes in a list, so that Ray does not fetch it for every block."""
+def _work(token: str, boxed: list[Any], block: Block, initial_params: Any, mailbox: Any) -> bytes:
+    """A task. The payload comes in a list, so that Ray does not fetch it for every block.
+
+    Returns:
+        The message, pickled: arrays that Ray hands over itself live in its memory, which ends with the session.
+    """
+    return pickle.dumps(_message(token, boxed[0], block, initial_params, mailbox))
+
+
+def _message(token: str, payload: Any, block: Block, initial_params: Any, mailbox: Any) -> Finished | Held | Failed:
     told_at, is_stopped = time.monotonic(), False
 
     def on_chunk(chunk: Chunk) -> bool:
@@ -78,7 +86,7 @@ def _work(token: str, boxed: list[Any], block: Block, initial_params: Any, mailb
         return is_stopped
 
     try:
-        job = _job(token, boxed[0])
+        job = _job(token, payload)
     except Exception as error:
         return Failed(None, portable(error))
     try:
@@ -106,7 +114,7 @@ class Tasks:
             variables = thread_variables(num_threads) | (local_variables(num_threads) if is_private else {})
             options = {"num_cpus": num_threads, "max_retries": 0, "runtime_env": {"env_vars": variables}}
             self._function = ray.remote(**options)(_work)
-            self._mailbox: Any = ray.remote(num_cpus=0)(_Mailbox).remote()
+            self._mailbox: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Mailbox).remote()
             self._token, self._payload = uuid.uuid4().hex, ray.put(payload)
         except BaseException:
             if self._began:
@@ -141,7 +149,7 @@ class Tasks:
     def _result(self, task: Any) -> Message:
         block = self._tasks.pop(task)
         try:
-            return ray.get(task)
+            return pickle.loads(ray.get(task))
         except ray.exceptions.RayTaskError as error:
             return Failed(block.index, error)
         except ray.exceptions.RuntimeEnvSetupError as error:
