@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from throughput import make_task, processor
+from throughput import processor
+from workloads import make_task
 
 HERE = Path(__file__).resolve().parent
 
@@ -66,7 +67,7 @@ def measure(size: Size, data_dir: str | None) -> dict[str, Any]:
     import consilience as cs
     from consilience.simulation import make_ensemble, resolve_experiment
 
-    task, data = make_task(data_dir)
+    task, data = make_task("mnist", data_dir)
     graph = {"complete": lambda: cs.graphs.complete(size.agents),
              "regular": lambda: cs.graphs.random_regular(size.agents, degree=4, seed=0)}[size.graph]()  # fmt: skip
     method = cs.algorithms.DiffusiveCoupling(learning_rate=0.005, coupling=1.0, weight_decay=1e-3)

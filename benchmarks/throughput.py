@@ -30,6 +30,9 @@ from typing import Any
 
 import numpy as np
 
+from block_process import Crew
+from workloads import BlockUnderWay, Workload, make_task, operations
+
 HERE = Path(__file__).resolve().parent
 CHECKED_ROUNDS = 20
 # Single precision with sums in another order leaves about 1e-6. The smallest term is the weight decay, 2ηγ = 1e-5 per
@@ -41,20 +44,6 @@ def limit_threads(count: int) -> None:
     """Keep this process, and those that it starts, on `count` processors. XLA looks at them when it is imported."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
-
-
-def make_task(data_dir: str | None) -> tuple[Any, str]:
-    """MNIST if it is on this machine, else random images of its shape; and a sentence that says which."""
-    import consilience as cs
-
-    status = next(one for one in cs.tasks.data_status(data_dir=data_dir) if one.name == "mnist")
-    if status.location is not None and status.problem is None:
-        return cs.tasks.load("mnist", data_dir=data_dir, num_test=2000), "MNIST"
-    random = np.random.default_rng(0)
-    images = random.random((62_000, 28, 28), dtype=np.float32)
-    labels = np.arange(62_000) % 10
-    task = cs.tasks.from_arrays(images[:60_000], labels[:60_000], images[60_000:], labels[60_000:], name="random")
-    return task, "random images of MNIST's shape (MNIST is not on this machine; speed does not depend on the values)"
 
 
 def make_sweep(task: Any, *, num_rounds: int, observe: tuple[str, ...] = ()) -> Any:
@@ -76,63 +65,29 @@ def make_sweep(task: Any, *, num_rounds: int, observe: tuple[str, ...] = ()) -> 
     )
 
 
-@dataclass
-class Replicated:
-    """A block of a sweep, under way."""
-
-    replicas: Any
-    seeds: list[int]
-    initial_params: Any
-    state: Any = None
-
-
-class Ours:
-    """The sweep's blocks, side by side on threads as the local executor runs them."""
+class Threads:
+    """The sweep's blocks, side by side on threads as the executor `local` runs them."""
 
     def __init__(self, sweep: Any, *, capacity: int, threads: int) -> None:
-        from consilience.simulation import make_ensemble
-
-        self.capacity = capacity
         self.experiment = sweep.experiment
-        self.couplings = [sweep.cells[cell]["coupling"] for block in sweep.blocks for cell in block.cells]
+        self.couplings = [[sweep.cells[cell]["coupling"] for cell in block.cells] for block in sweep.blocks]
         self.seeds = [sweep.seed_of(cell) for cell in sweep.blocks[0].cells]
-        self.ensemble = make_ensemble(sweep.experiment, self.seeds)
-        self.initial_params = self.ensemble.initial_params(self.seeds)
         self.blocks = [
-            Replicated(
-                self.ensemble.replicas([sweep.algorithm(cell) for cell in block.cells], self.seeds),
-                self.seeds,
-                self.initial_params,
-            )
+            BlockUnderWay(sweep.experiment, [sweep.algorithm(cell) for cell in block.cells], capacity)
             for block in sweep.blocks
         ]
+        self.initial_params = self.blocks[0].initial_params
         self.threads = ThreadPoolExecutor(threads)
-        self.restart()
-
-    def restart(self) -> None:
-        """Go back to round 0."""
-        for block in self.blocks:
-            block.state = self.ensemble.initial_state(block.replicas, block.initial_params)
-        self.round = 0
 
     def advance(self, rounds: int) -> float:
         """Run some rounds; the seconds that they took, drawing mini-batches included."""
-
-        def one(block: Replicated) -> None:
-            block.state, _ = self.ensemble.advance(
-                block.state, block.replicas, block.seeds, self.round, rounds, self.capacity
-            )  # returns when all parameters are there: it says whether they are finite
-
         start = time.perf_counter()
-        list(self.threads.map(one, self.blocks))
-        self.round += rounds
+        list(self.threads.map(lambda block: block.advance(rounds), self.blocks))
         return time.perf_counter() - start
 
     def params(self) -> dict[str, np.ndarray]:
         """Name → parameters of all couplings and agents."""
-        from consilience.simulation import flatten_params
-
-        blocks = [flatten_params(self.ensemble.final_params(block.state, block.replicas)) for block in self.blocks]
+        blocks = [block.params() for block in self.blocks]
         return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -156,12 +111,6 @@ def matrix_peak() -> float:
 
     fastest = min(seconds(lambda: product(device).block_until_ready()), seconds(lambda: left @ left))
     return 2 * size**3 / fastest
-
-
-def first_layer_flops(experiment: Any, num_couplings: int) -> int:
-    """Operations of the products with the inputs, forwards and backwards, in one round at all couplings."""
-    inputs, neurons = 784, experiment.model.width if experiment.model.depth else experiment.task.num_outputs
-    return 4 * experiment.batch_size * inputs * neurons * experiment.num_agents * num_couplings
 
 
 class Loop:
@@ -210,7 +159,7 @@ class Loop:
 
 
 @contextmanager
-def loop_beside(ours: Ours, python: str, directory: Path, num_batches: int) -> Iterator[Loop]:
+def loop_beside(ours: Threads, python: str, directory: Path, num_batches: int) -> Iterator[Loop]:
     """The loop, started from the parameters of `ours` and on the same mini-batches."""
     from consilience.simulation import flatten_params
     from consilience.simulation.batching import batch_indices
@@ -236,14 +185,11 @@ def loop_beside(ours: Ours, python: str, directory: Path, num_batches: int) -> I
         loop.close()
 
 
-def largest_difference(ours: Ours, loop: Loop, directory: Path) -> float:
-    """After 20 rounds: the largest ‖difference‖/‖parameters‖ over couplings, agents and layers."""
-    ours.restart()
-    ours.advance(CHECKED_ROUNDS)
-    loop.ask(do="check", couplings=ours.couplings, rounds=CHECKED_ROUNDS)
+def largest_difference(params: dict[str, np.ndarray], directory: Path) -> float:
+    """The largest ‖difference‖/‖parameters‖ over couplings, agents and layers, from what the loop wrote."""
     worst = 0.0
     with np.load(directory / "outputs.npz", allow_pickle=False) as theirs:
-        for name, leaves in ours.params().items():
+        for name, leaves in params.items():
             for index, leaf in enumerate(leaves):
                 other = theirs[f"{index}/{name.removeprefix('params/')}"]
                 axes = tuple(range(1, leaf.ndim))
@@ -266,7 +212,7 @@ def start_once(data_dir: str | None) -> None:
     import consilience as cs
 
     cs.simulation.use_compilation_cache()  # where JAX_COMPILATION_CACHE_DIR says
-    task, _ = make_task(data_dir)
+    task, _ = make_task("mnist", data_dir)
     loaded = time.perf_counter()
     sweep = make_sweep(task, num_rounds=1, observe=cs.recipes.figure_3.OBSERVE)
     compiling = cs.experiments.run_sweep(sweep).attrs["wall_seconds"]["compile"]
@@ -307,72 +253,118 @@ def spread(values: list[float], form: str) -> str:
 class Comparison:
     """Seconds of each measurement, and what else is to be said of them."""
 
-    ours: list[float]
-    loop: list[float]
+    threads: list[float] = field(default_factory=list)
+    processes: list[float] = field(default_factory=list)
+    loop: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
     difference: float | None = None
     loop_threads: dict[int, float] = field(default_factory=dict)
     loop_version: str = ""
-    peaks: list[float] = field(default_factory=list)
 
 
-def measure(ours: Ours, directory: Path, arguments: argparse.Namespace) -> Comparison:
-    """Both sides in turn, if they compute the same; ours alone without an interpreter for the loop."""
+def measure(ours: Threads, crew: Crew, directory: Path, arguments: argparse.Namespace) -> Comparison:
+    """All sides in turn, if they compute the same; ours alone without an interpreter for the loop."""
     rounds = arguments.rounds
+    ours.advance(CHECKED_ROUNDS)
+    crew.advance(CHECKED_ROUNDS)
     if arguments.torch_python is None:
-        ours.advance(rounds)
-        pairs = [(ours.advance(rounds), matrix_peak()) for _ in range(arguments.pairs)]
-        return Comparison([ours for ours, _ in pairs], [], peaks=[peak for _, peak in pairs])
-    coupling = ours.couplings[len(ours.couplings) // 2]
+        result = Comparison()
+        for _ in range(arguments.pairs):
+            _measure_ours(result, ours, crew, rounds)
+        return result
+    couplings = [coupling for block in ours.couplings for coupling in block]
+    coupling = couplings[len(couplings) // 2]
     with loop_beside(ours, arguments.torch_python, directory, max(rounds, CHECKED_ROUNDS)) as loop:
         threads = loop.set_threads(arguments.torch_threads, arguments.threads, max(1, rounds // 5), coupling)
-        difference = largest_difference(ours, loop, directory)
+        loop.ask(do="check", couplings=couplings, rounds=CHECKED_ROUNDS)
+        difference = max(largest_difference(side, directory) for side in (ours.params(), crew.params(directory)))
         if not difference <= TOLERANCE:
             raise SystemExit(
                 f"After {CHECKED_ROUNDS} rounds the two codes differ by {difference:.1e} > {TOLERANCE:g}: they do not "
                 "compute the same, and their speeds are not compared."
             )
+        result = Comparison(difference=difference, loop_threads=threads, loop_version=loop.version)
         ours.advance(rounds)
-        pairs = [(ours.advance(rounds), loop.advance(rounds, coupling), matrix_peak()) for _ in range(arguments.pairs)]
-    mine, theirs, peaks = (list(side) for side in zip(*pairs, strict=True))
-    return Comparison(mine, theirs, difference, threads, loop.version, peaks)
+        crew.advance(rounds)
+        for _ in range(arguments.pairs):
+            _measure_ours(result, ours, crew, rounds)
+            result.loop.append(loop.advance(rounds, coupling))
+    return result
 
 
-def rows_of(comparison: Comparison, ours: Ours, rounds: int, starts: tuple[Start, Start]) -> list[tuple[str, str]]:
+def _measure_ours(result: Comparison, ours: Threads, crew: Crew, rounds: int) -> None:
+    result.threads.append(ours.advance(rounds))
+    result.processes.append(crew.advance(rounds))
+    result.peaks.append(matrix_peak())
+
+
+def rows_of(comparison: Comparison, ours: Threads, rounds: int, starts: tuple[Start, Start]) -> list[tuple[str, str]]:
     """The table: what was measured, and the numbers."""
-    num_agents, num_couplings = ours.experiment.num_agents, len(ours.couplings)
-    rates = [rounds * num_agents * num_couplings / value for value in comparison.ours]
-    rows = [
-        ("measured", "median (range)"),
-        ("consilience, agent-steps per second", spread(rates, ",.0f")),
-        (
-            "consilience, ms per round and coupling",
-            spread([1e3 * value / rounds / num_couplings for value in comparison.ours], ".3f"),
-        ),
-    ]
-    if comparison.loop:
-        loop_rates = [rounds * num_agents / value for value in comparison.loop]
+    num_agents, num_couplings = ours.experiment.num_agents, sum(map(len, ours.couplings))
+    steps, flops = rounds * num_agents * num_couplings, operations(Workload("D = 1"))
+    rows = [("measured", "median (range)")]
+    loop_rates = [rounds * num_agents / value for value in comparison.loop]
+    for name, seconds in (("processes", comparison.processes), ("threads", comparison.threads)):
+        rates = [steps / value for value in seconds]
+        rows += [
+            (f"blocks on {name}: agent-steps per second", spread(rates, ",.0f")),
+            (
+                f"blocks on {name}: ms per round and coupling",
+                spread([1e3 * value / rounds / num_couplings for value in seconds], ".3f"),
+            ),
+        ]
+        if loop_rates:
+            ratios = [a / b for a, b in zip(rates, loop_rates, strict=True)]
+            rows.append((f"**blocks on {name} / PyTorch loop**", f"**{spread(ratios, '.1f')}**"))
+        reached = [100 * flops * rate / peak for rate, peak in zip(rates, comparison.peaks, strict=True)]
+        rows.append((f"**blocks on {name}: share of the matrix peak**", f"**{spread(reached, '.0f')} %**"))
+    if loop_rates:
         rows += [
             ("PyTorch loop, agent-steps per second", spread(loop_rates, ",.0f")),
             (
                 "PyTorch loop, ms per round and coupling",
                 spread([1e3 * value / rounds for value in comparison.loop], ".3f"),
             ),
-            (
-                "**consilience / PyTorch loop**",
-                f"**{spread([a / b for a, b in zip(rates, loop_rates, strict=True)], '.1f')}**",
-            ),
             (f"largest relative difference after {CHECKED_ROUNDS} rounds", f"{comparison.difference:.1e}"),
         ]
-    flops = first_layer_flops(ours.experiment, num_couplings) * rounds
-    reached = [flops / seconds / peak for seconds, peak in zip(comparison.ours, comparison.peaks, strict=True)]
-    rows += [
-        ("matrix peak, single precision, GFLOP/s", spread([peak / 1e9 for peak in comparison.peaks], ".0f")),
-        ("**first layer's products / matrix peak**", f"**{spread([100 * share for share in reached], '.0f')} %**"),
-    ]
+    rows.append(("matrix peak, single precision, GFLOP/s", spread([peak / 1e9 for peak in comparison.peaks], ".0f")))
     names = ("first start, compiling", "second start, compiling")
-    return rows + [
+    rows += [
         (name, f"{start.compiling:.1f} s (of {start.seconds:.1f} s until the first round is done)")
         for name, start in zip(names, starts, strict=True)
+    ]
+    return rows + shares_of_a_default_run(ours, np.median(comparison.threads) / rounds, starts)
+
+
+def shares_of_a_default_run(
+    ours: Threads, seconds_per_round: float, starts: tuple[Start, Start]
+) -> list[tuple[str, str]]:
+    """What of figure 3's default run at D = 1 is spent on evaluating, and on compiling."""
+    import consilience as cs
+    from consilience.simulation import make_ensemble, resolve_experiment
+
+    config, e, seeds = cs.recipes.figure_3.Figure3(), ours.experiment, ours.seeds
+    observed = resolve_experiment(
+        e.algorithm, model=e.model, task=e.task, shards=e.shards, graph=e.graph, num_rounds=config.num_rounds,
+        observe=cs.recipes.figure_3.OBSERVE, observe_every=config.observe_every, average_after=config.average_after,
+    )  # fmt: skip
+    block, ensemble = ours.blocks[0], make_ensemble(observed, seeds)
+    ensemble.measure(block.state, block.replicas)
+    trials = []
+    for _ in range(3):
+        start = time.perf_counter()
+        ensemble.measure(block.state, block.replicas)
+        trials.append(time.perf_counter() - start)
+    records = int((observed.observed_rounds() > config.average_after).sum())
+    evaluating = len(ours.blocks) * records * float(np.median(trials))
+    running = config.num_rounds * seconds_per_round
+    total = evaluating + running
+    return [
+        ("evaluation, share of a default run", f"{100 * evaluating / total:.1f} % ({records} records)"),
+        *(
+            (f"compiling, share of a default run, {name} start", f"{100 * start.compiling / total:.1f} %")
+            for name, start in zip(("first", "second"), starts, strict=True)
+        ),
     ]
 
 
@@ -390,12 +382,14 @@ def run(arguments: argparse.Namespace) -> str:
         import consilience as cs
 
         cs.simulation.use_compilation_cache(directory / "xla")
-        task, data = make_task(arguments.data_dir)
-        sweep = make_sweep(task, num_rounds=arguments.rounds)
+        task, data = make_task("mnist", arguments.data_dir)
         capacity = max(arguments.rounds, CHECKED_ROUNDS)
-        ours = Ours(sweep, capacity=capacity, threads=arguments.threads)
-        comparison = measure(ours, directory, arguments)
-    e, num_couplings = ours.experiment, len(ours.couplings)
+        ours = Threads(make_sweep(task, num_rounds=capacity), capacity=capacity, threads=arguments.threads)
+        crew = Crew(Workload("D = 1"), ours.couplings, capacity, arguments.data_dir)
+        comparison = measure(ours, crew, directory, arguments)
+        crew.close()
+        rows = rows_of(comparison, ours, arguments.rounds, starts)
+    e, num_couplings = ours.experiment, sum(map(len, ours.couplings))
     versions = f"consilience {cs.__version__}, JAX {jax.__version__}, Python {platform.python_version()}"
     notes = [
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}; {processor()}; {arguments.threads} processors; load average "
@@ -403,9 +397,10 @@ def run(arguments: argparse.Namespace) -> str:
         f"Data: {data}. {e.num_agents} agents, {e.num_parameters:,} parameters each, mini-batches of {e.batch_size}, "
         "complete graph, Eq. (2), float32. An agent-step is one mini-batch gradient and one coupled update of one "
         "agent at one coupling.",
-        f"{len(comparison.ours)} measurements of {arguments.rounds} rounds each. consilience runs {num_couplings} "
-        f"couplings in {len(ours.blocks)} blocks on {arguments.threads} threads, and draws its mini-batches within the "
-        "measured time. Nothing is evaluated.",
+        f"{len(comparison.peaks)} measurements of {arguments.rounds} rounds each. consilience runs {num_couplings} "
+        f"couplings in {len(ours.blocks)} blocks: on {arguments.threads} threads of one process, as the executor "
+        "`local` does, and in as many processes of one thread, as `processes` does. Mini-batches are drawn within the measured "
+        "time. Nothing is evaluated.",
         "Share of the matrix peak: 4 · batch · 784 · width operations per agent-step, the first layer's products "
         "forwards and backwards, over all the time of a round; the peak is measured between the rounds, the better of "
         "XLA and NumPy's BLAS on matrices of 2,048.",
@@ -424,7 +419,7 @@ def run(arguments: argparse.Namespace) -> str:
     )
     title = "# Throughput of the MNIST sweep at D = 1\n\nMade by `make bench` (`benchmarks/throughput.py`)."
     listed = "\n".join(f"- {note}" for note in notes)
-    return f"{title}\n\n{table(rows_of(comparison, ours, arguments.rounds, starts))}\n\n{listed}\n"
+    return f"{title}\n\n{table(rows)}\n\n{listed}\n"
 
 
 def main() -> None:

@@ -22,12 +22,13 @@ from consilience.algorithms import Algorithm, Context, Inbox, Local
 from consilience.observables import EvaluationSet, Population
 from consilience.randomness import Purpose, key
 from consilience.simulation.batching import batch_indices
+from consilience.simulation.compilation import compiled
 from consilience.simulation.exchange import Exchange
 from consilience.simulation.experiment import Experiment
-from consilience.simulation.inputs import agent_table, evaluation_set, training_data
+from consilience.simulation.inputs import Samples, Shards, agent_table, evaluation_set, training_data
 from consilience.simulation.memory import check_memory, free_bytes
 from consilience.simulation.placement import Placement, Reach
-from consilience.simulation.vectorising import agents_at_once, over_agents_and_replicas
+from consilience.simulation.vectorising import activations, over_agents_and_replicas
 
 
 class Replicas(eqx.Module):
@@ -53,16 +54,12 @@ class _Turn(eqx.Module):
 class _Supply(eqx.Module):
     """What the rounds of a loop read beside states: the agents' table, training data, and which samples they see.
 
-    Agents take their samples from the training data themselves, so that groups of agents need only their own at a time.
+    Agents take their samples themselves, so that groups of agents need only their own at a time.
     """
 
     agents: dict[str, jax.Array]
-    data: dict[str, jax.Array]
+    data: Samples | Shards
     indices: jax.Array | None
-
-    def now(self, step: Any) -> tuple[dict[str, jax.Array], jax.Array | None]:
-        """Training data, and the samples of one round of the loop; with full batches the data are the agents' own."""
-        return self.data, None if self.indices is None else self.indices[step]
 
 
 class Ensemble:
@@ -100,7 +97,9 @@ class Ensemble:
         self._evaluation = placement.put(evaluation_set(experiment, self.dtype, num_replicas=num_replicas), None)
         shares = experiment.data_shares
         self._data_shares = None if shares is None else placement.put(jnp.asarray(shares, self.dtype), None)
-        self._agents_at_once = agents_at_once(experiment, num_replicas, experiment.num_agents // placement.num_parts)
+        self._activations = activations(experiment)
+        agents_here = experiment.num_agents // placement.num_parts
+        self._agents_at_once = self._activations.agents_at_once(num_replicas, agents_here)
         self._programs: dict[str, Any] = {}
         self._compiling = threading.Lock()
 
@@ -128,15 +127,14 @@ class Ensemble:
             exchange=exchange,
         )
 
-    def _local(self, batch: tuple[dict[str, jax.Array], jax.Array | None]) -> Local:
-        data, samples = batch
-        return Local(
-            inputs=data["inputs"] if samples is None else data["inputs"][samples],
-            targets=data["targets"] if samples is None else data["targets"][samples],
-            weights=data.get("weights"),
-            apply=self.experiment.model.apply,
-            loss_function=self.experiment.task.loss,
-        )
+    def _local(self, data: Samples | Shards, samples: jax.Array | None) -> Local:
+        if isinstance(data, Samples):
+            assert samples is not None
+            inputs, targets = data.take(samples)
+            weights = None
+        else:
+            inputs, targets, weights = data.inputs, data.targets, data.weights
+        return Local(inputs, targets, weights, self.experiment.model.apply, self.experiment.task.loss)
 
     def _initial_params(self, agent: Any, seed: Any) -> Any:
         e = self.experiment
@@ -200,7 +198,8 @@ class Ensemble:
 
     def _round(self, replicas: Replicas, state: Any, supply: _Supply, step: Any, round: jax.Array) -> Any:
         """One round of the agents here."""
-        e, reach, batch = self.experiment, self._reach, supply.now(step)
+        e, reach = self.experiment, self._reach
+        batch = supply.data, None if supply.indices is None else supply.indices[step]
         active = jnp.ones(e.num_agents, bool) if e.schedules.active is None else e.schedules.active(round)
         roles = jnp.asarray(e.roles) if e.schedules.roles is None else e.schedules.roles(round)
         turn = _Turn(round=round, active=reach.rows(active), roles=reach.rows(roles))
@@ -219,12 +218,12 @@ class Ensemble:
         """`emit` for all, delivery, `absorb` for all."""
 
         def emit(algorithm: Algorithm, state: Any, batch: Any, agent: Any, seed: Any, turn: _Turn) -> Any:
-            return algorithm.emit(state, self._local(batch), self._context(agent, seed, turn, exchange))
+            return algorithm.emit(state, self._local(*batch), self._context(agent, seed, turn, exchange))
 
         def absorb(
             algorithm: Algorithm, state: Any, batch: Any, agent: Any, seed: Any, turn: _Turn, inbox: Inbox
         ) -> Any:
-            return algorithm.absorb(state, inbox, self._local(batch), self._context(agent, seed, turn, exchange))
+            return algorithm.absorb(state, inbox, self._local(*batch), self._context(agent, seed, turn, exchange))
 
         per_replica = (0, 0, (None, None if self.shares_batches else 0), None, self._seed_axis, None)
         per_agent = (None, 0, (self._data_axis, 0), 0, None, _Turn(None, 0, 0))  # pyright: ignore[reportArgumentType]
@@ -299,7 +298,9 @@ class Ensemble:
                     if in_axes is None
                     else place.for_own_agents(function, in_axes, out_axes)
                 )
-                self._programs[signature] = program.lower(*arguments).compile()
+                self._programs[signature] = compiled(
+                    program.lower(*arguments), large_activations=self._activations.are_large
+                )
                 self._check_memory(self._programs[signature])
         self._compiled.seconds = self.compile_seconds + time.perf_counter() - start
         return self._programs[signature](*arguments)

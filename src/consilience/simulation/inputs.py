@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,19 +33,79 @@ def _target_dtype(experiment: Experiment, dtype: Any) -> Any:
     return jnp.int32 if experiment.task.is_classification else dtype
 
 
-def training_data(experiment: Experiment, dtype: Any) -> dict[str, jax.Array]:
-    """The training set, for mini-batches; for full batches every agent's shard, (agents, 1, samples, ...)."""
-    task = experiment.task
-    inputs = jnp.asarray(task.train_inputs, dtype)
-    targets = jnp.asarray(task.train_labels, _target_dtype(experiment, dtype))
-    if experiment.batch_size is not None:
-        return {"inputs": inputs, "targets": targets}
-    indices, weights = full_batches(experiment.shards)
-    return {
-        "inputs": inputs[indices][:, None],
-        "targets": targets[indices][:, None],
-        "weights": jnp.asarray(weights, dtype),
-    }
+class Samples(eqx.Module):
+    """Training data on the device, from which mini-batches are taken.
+
+    Rows are flat, because XLA takes rows of one axis twice as fast as images. Images that were bytes divided by 255, as
+    those of most data sets, are kept as bytes in single precision: a quarter of the memory, half of the time, and the
+    same numbers to the last bit.
+
+    Attributes:
+        rows: shape (samples, features), floating-point numbers, or bytes that stand for 255ths.
+        targets: shape (samples, ...).
+        shape: of one input.
+    """
+
+    rows: jax.Array
+    targets: jax.Array
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def take(self, indices: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Inputs and targets of some samples."""
+        inputs = self.rows[indices]
+        if inputs.dtype == jnp.uint8:
+            inputs = _in_255ths(inputs)
+        return inputs.reshape(*indices.shape, *self.shape), self.targets[indices]
+
+
+# 1/255 in two parts: the first has 16 bits, so that its product with a byte is exact, and the sum is rounded once, as a
+# quotient is. A division costs as much as taking the samples.
+_HIGH = np.floor(2.0**23 / 255) / 2.0**23
+_LOW = 1 / 255 - _HIGH
+
+
+def _in_255ths(values: jax.Array) -> jax.Array:
+    """k/255 for bytes k, in single precision, to the last bit."""
+    numbers = values.astype(jnp.float32)
+    return numbers * np.float32(_HIGH) + numbers * np.float32(_LOW)
+
+
+class Shards(eqx.Module):
+    """Every agent's whole shard, for full batches, padded to the largest: leaves (agents, 1, samples, ...).
+
+    Attributes:
+        inputs: of the samples.
+        targets: of the samples.
+        weights: of the samples, shape (agents, samples); zero on padding.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    weights: jax.Array
+
+
+def training_data(experiment: Experiment, dtype: Any) -> Samples | Shards:
+    """The training data, for mini-batches or for full batches."""
+    task, target_dtype = experiment.task, _target_dtype(experiment, dtype)
+    if experiment.batch_size is None:
+        indices, weights = full_batches(experiment.shards)
+        inputs, targets = task.train_inputs[indices][:, None], task.train_labels[indices][:, None]
+        return Shards(jnp.asarray(inputs, dtype), jnp.asarray(targets, target_dtype), jnp.asarray(weights, dtype))
+    rows = np.asarray(task.train_inputs, dtype).reshape(task.num_train, -1)
+    as_bytes = _bytes(rows)
+    return Samples(
+        rows=jnp.asarray(rows if as_bytes is None else as_bytes),
+        targets=jnp.asarray(task.train_labels, target_dtype),
+        shape=task.input_shape,
+    )
+
+
+def _bytes(rows: np.ndarray) -> np.ndarray | None:
+    """The bytes that give exactly these numbers when divided by 255, if there are such."""
+    if rows.dtype != np.float32 or not (rows.size and rows.min() >= 0 and rows.max() <= 1):
+        return None
+    found = np.rint(rows * 255).astype(np.uint8)
+    return found if (found.astype(np.float32) / np.float32(255) == rows).all() else None
 
 
 def evaluation_set(experiment: Experiment, dtype: Any, *, num_replicas: int) -> EvaluationSet:

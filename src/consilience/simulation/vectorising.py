@@ -7,24 +7,22 @@ the processor's cache, and groups of agents, one after the other, are faster.
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from consilience.algorithms import Local
+from consilience.models import parameter_shapes
 from consilience.simulation.experiment import Experiment
 
 _GROUP_BYTES = 32 * 2**20
-# A group's parameters are copied out of the population's and back. Below this ratio of activations to parameters the
-# copies cost more than the cache gives: measured on the networks of the laboratory, whose ratios are 0.4 – 1 (dense
-# layers) and 400 (convolutions).
-_WORTHWHILE = 8
-# Activations of a network, in multiples of its inputs, that are not exceeded by those met in practice. Small
-# populations need not be looked at.
-_LARGEST_NETWORK = 200
+# Activations are large if they are so many times the parameters: measured on the networks of the laboratory, whose
+# ratios are 0.4 – 1 (dense layers) and 400 (convolutions).
+_LARGE = 8
 
 
 def over_agents_and_replicas(
@@ -73,25 +71,66 @@ def _is_none(value: Any) -> bool:
     return value is None
 
 
-def activation_bytes(experiment: Experiment) -> int:
-    """Bytes of what one agent's gradient computes for each sample of a mini-batch, per replica.
+@dataclass(frozen=True)
+class Activations:
+    """What a network computes on the way to its gradient.
+
+    Attributes:
+        num_bytes: for each replica of an agent, for all samples of a mini-batch.
+        are_large: whether that is much more than the parameters.
+    """
+
+    num_bytes: int
+    are_large: bool
+
+    def agents_at_once(self, num_replicas: int, num_agents: int) -> int | None:
+        """How many agents a round should compute side by side; `None` for all, as always on accelerators.
+
+        A group's parameters are copied out of the population's and back, so that groups gain something only where
+        activations are large.
+        """
+        of_agent = self.num_bytes * num_replicas
+        if jax.default_backend() != "cpu" or not self.are_large or of_agent * num_agents <= _GROUP_BYTES:
+            return None
+        return max(1, _GROUP_BYTES // of_agent)
+
+
+def activations(experiment: Experiment) -> Activations:
+    """The activations of an experiment's network in single precision.
 
     Counted in the traced gradient, before the compiler merges what it can.
     """
     e = experiment
+    parts = e.model, e.task.loss, e.task.input_shape, e.task.num_outputs, e.task.train_labels.shape[1:]
+    try:
+        per_sample = _remembered(*parts)
+    except TypeError:  # a model that cannot be hashed
+        per_sample = _bytes_per_sample(*parts)
+    num_bytes = per_sample * (e.batch_size or max(len(shard) for shard in e.shards))
+    return Activations(num_bytes, are_large=num_bytes >= _LARGE * 4 * e.num_parameters)
+
+
+def _bytes_per_sample(
+    model: Any, loss: Any, input_shape: tuple[int, ...], num_outputs: int, target_shape: tuple[int, ...]
+) -> int:
     # Arrays that hold something for each sample and replica are told by their sizes: multiples of two prime numbers.
     num_replicas, num_samples = 101, 103
-    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_replicas, *leaf.shape), jnp.float32), e.params_shapes)
-    inputs = jax.ShapeDtypeStruct((num_samples, *e.task.input_shape), jnp.float32)
-    target_dtype = jnp.int32 if e.task.is_classification else jnp.float32
-    targets = jax.ShapeDtypeStruct((num_samples, *e.task.train_labels.shape[1:]), target_dtype)
+    params = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_replicas, *leaf.shape), jnp.float32),
+        parameter_shapes(model, input_shape, num_outputs),
+    )
+    inputs = jax.ShapeDtypeStruct((num_samples, *input_shape), jnp.float32)
+    target_dtype = jnp.float32 if target_shape else jnp.int32
+    targets = jax.ShapeDtypeStruct((num_samples, *target_shape), target_dtype)
 
     def gradient(params: Any, inputs: Any, targets: Any) -> Any:
-        return Local(inputs[None], targets[None], None, e.model.apply, e.task.loss).gradient(params)
+        return Local(inputs[None], targets[None], None, model.apply, loss).gradient(params)
 
     program = jax.make_jaxpr(jax.vmap(gradient, in_axes=(0, None, None)))(params, inputs, targets)
-    per_sample = _bytes_of(program.jaxpr, multiples_of=num_replicas * num_samples) // (num_replicas * num_samples)
-    return per_sample * (e.batch_size or max(len(shard) for shard in e.shards))
+    return _bytes_of(program.jaxpr, multiples_of=num_replicas * num_samples) // (num_replicas * num_samples)
+
+
+_remembered = functools.lru_cache(maxsize=64)(_bytes_per_sample)
 
 
 def _bytes_of(jaxpr: Any, multiples_of: int) -> int:
@@ -109,18 +148,3 @@ def _bytes_of(jaxpr: Any, multiples_of: int) -> int:
 
 def _is_program(value: Any) -> bool:
     return hasattr(value, "eqns") or hasattr(value, "jaxpr")
-
-
-def agents_at_once(experiment: Experiment, num_replicas: int, num_agents: int) -> int | None:
-    """How many agents a round computes side by side; `None` for all, as always on accelerators."""
-    if jax.default_backend() != "cpu":
-        return None
-    samples = experiment.batch_size or max(len(shard) for shard in experiment.shards)
-    inputs = math.prod(experiment.task.input_shape) * samples * 4
-    if num_agents * num_replicas * inputs * _LARGEST_NETWORK <= _GROUP_BYTES:
-        return None
-    of_agent = activation_bytes(experiment) * num_replicas
-    parameters = experiment.num_parameters * num_replicas * 4
-    if of_agent * num_agents <= _GROUP_BYTES or of_agent < _WORTHWHILE * parameters:
-        return None
-    return max(1, _GROUP_BYTES // of_agent)

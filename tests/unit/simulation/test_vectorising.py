@@ -11,7 +11,7 @@ import pytest
 
 import consilience as cs
 from consilience.simulation import resolve_experiment
-from consilience.simulation.vectorising import activation_bytes, agents_at_once, over_agents_and_replicas
+from consilience.simulation.vectorising import Activations, activations, over_agents_and_replicas
 from registries import assert_close, small_problem
 
 # Sums of some ten numbers of order one, in other orders, over ten rounds.
@@ -47,7 +47,7 @@ def test_a_population_in_groups_is_the_population(monkeypatch: pytest.MonkeyPatc
     method = cs.algorithms.DiffusiveCoupling(learning_rate=0.1, coupling=1.0)
     graph = cs.graphs.cycle(5)
     whole = problem.simulate(method, graph=graph, num_rounds=10)
-    monkeypatch.setattr("consilience.simulation.ensemble.agents_at_once", lambda *_: 2)
+    monkeypatch.setattr(Activations, "agents_at_once", lambda *_: 2)
     groups = problem.simulate(method, graph=graph, num_rounds=10)
     for name in ("params/weight", "params/bias"):
         np.testing.assert_allclose(groups[name], whole[name], rtol=0, atol=ROUNDING)
@@ -71,16 +71,19 @@ def experiment(model: Any, shape: tuple[int, ...], num_agents: int = 10) -> Any:
 def test_activations_are_counted_per_sample_and_replica() -> None:
     dense = experiment(cs.models.mlp(depth=1, width=31), (7,))
     wider = experiment(cs.models.mlp(depth=1, width=62), (7,))
-    small, large = activation_bytes(dense), activation_bytes(wider)
+    small, large = activations(dense).num_bytes, activations(wider).num_bytes
     # At least a hidden neuron's value and its derivative in single precision, for each of four samples.
     assert small >= 4 * 2 * 31 * 4
     assert 1.2 * small < large < 2 * small
-    assert activation_bytes(experiment(cs.models.mlp(depth=1, width=31), (700,))) < 1.5 * small  # weights do not count
+    many_weights = experiment(cs.models.mlp(depth=1, width=31), (700,))
+    assert activations(many_weights).num_bytes < 1.5 * small
 
 
 def test_only_networks_with_large_activations_are_computed_in_groups() -> None:
-    assert agents_at_once(experiment(cs.models.mlp(depth=1), (28, 28)), num_replicas=8, num_agents=1000) is None
-    assert agents_at_once(experiment(cs.models.cnn(), (32, 32, 3)), num_replicas=8, num_agents=10) in range(1, 4)
+    dense, convolutions = experiment(cs.models.mlp(depth=1), (28, 28)), experiment(cs.models.cnn(), (32, 32, 3))
+    assert activations(dense).agents_at_once(num_replicas=8, num_agents=1000) is None
+    assert activations(convolutions).agents_at_once(num_replicas=8, num_agents=100) in range(1, 32)
+    assert activations(convolutions).agents_at_once(num_replicas=1, num_agents=2) is None
 
 
 def test_dense_layers_are_those_of_equinox() -> None:
