@@ -118,9 +118,9 @@ def main() -> None:
         f"- Ten agents with one class each on the complete graph, Eq. (2), mini-batches of 32, single precision. Width "
         f"20 on {data['mnist']}; convolutions of 8 and 16 channels on {data['cifar10']}. On processors a block of "
         f"{REPLICAS} couplings per core, each in a process of one thread.",
-        "- Counted: 4 · batch · 784 · width operations per agent-step for dense networks (their first layer; width 10 at "
-        "D = 0), all products of the convolutional network; over all the time of a round. The peak, the better of XLA "
-        f"and NumPy's BLAS on matrices of 2,048, was measured between the rounds. {arguments.repeats} measurements, "
+        "- Counted: 4 · batch · 784 · width operations per agent-step for dense networks (their first layer; width 10 "
+        "at D = 0), all products of the convolutional network; over all the time of a round. The peak, the better of "
+        f"XLA and NumPy's BLAS on matrices of 2,048, is measured in between. {arguments.repeats} measurements, "
         "median (range).",
     ]
     text = "\n".join(lines) + "\n"

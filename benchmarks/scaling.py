@@ -209,9 +209,15 @@ def draw(results: dict[str, list[tuple[Size, dict[str, Any]]]], directory: Path)
                 memory_axes.plot(sizes, parameters, "--", color="grey", label="its parameters")
             memory_axes.set_xlabel(labels[of])
             for panel in (time_axes, memory_axes):
-                panel.set_xscale("log")
                 panel.set_yscale("log")
-                panel.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
+                if of != "depth":
+                    panel.set_xscale("log")
+                    panel.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
+                panel.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+                panel.minorticks_off()
+        for row, ticks in ((0, (10, 20, 50, 100, 200, 500)), (1, (30, 100, 300, 1000, 3000))):
+            axes[row, 0].set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+            axes[row, 0].minorticks_off()
         axes[0, 0].set_ylabel("time per agent-step / µs")
         axes[1, 0].set_ylabel("memory per agent and replica / kB")
         axes[0, 0].legend(fontsize="x-small")

@@ -399,8 +399,8 @@ def run(arguments: argparse.Namespace) -> str:
         "agent at one coupling.",
         f"{len(comparison.peaks)} measurements of {arguments.rounds} rounds each. consilience runs {num_couplings} "
         f"couplings in {len(ours.blocks)} blocks: on {arguments.threads} threads of one process, as the executor "
-        "`local` does, and in as many processes of one thread, as `processes` does. Mini-batches are drawn within the measured "
-        "time. Nothing is evaluated.",
+        "`local` does, and in as many processes of one thread, as `processes` does. Mini-batches are drawn within the "
+        "measured time. Nothing is evaluated.",
         "Share of the matrix peak: 4 · batch · 784 · width operations per agent-step, the first layer's products "
         "forwards and backwards, over all the time of a round; the peak is measured between the rounds, the better of "
         "XLA and NumPy's BLAS on matrices of 2,048.",

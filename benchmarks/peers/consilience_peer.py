@@ -6,6 +6,7 @@ python consilience_peer.py DIRECTORY REPLICAS
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from protocol import LEAVES, Params, Problem, serve
@@ -18,6 +19,7 @@ CAPACITY = 400
 SMALL = 1e-9
 """Stands for learning rate 0 in Eq. (2), where the coupling is multiplied by the learning rate."""
 BATCH_SIZE = 32
+REPLICAS_PER_BLOCK = 8
 
 
 class Simulation:
@@ -42,16 +44,20 @@ class Simulation:
             batch_size=BATCH_SIZE,
             observe=(),
         )
-        self.seeds = [0] * replicas
+        # Blocks of a sweep, side by side on threads, as the executor `local` runs them.
+        size = min(replicas, REPLICAS_PER_BLOCK)
+        self.seeds = [0] * size
         self.ensemble = make_ensemble(experiment, self.seeds)
         with precision(experiment.dtype):
-            self.replicas = self.ensemble.replicas(algorithms, self.seeds)
+            blocks = [algorithms[start : start + size] for start in range(0, replicas, size)]
+            self.replicas = [self.ensemble.replicas(block, self.seeds) for block in blocks]
             shapes = experiment.params_shapes
             layers = {
                 layer: {kind: self._given(initial[f"{kind}_{layer[-1]}"], leaf.shape) for kind, leaf in kinds.items()}
                 for layer, kinds in shapes.items()
             }
-            self.state = self.ensemble.initial_state(self.replicas, layers)
+            self.states = [self.ensemble.initial_state(block, layers) for block in self.replicas]
+        self.threads = ThreadPoolExecutor(len(self.states))
 
     def _given(self, leaf: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """One leaf (agents, ...) for all replicas, a weight turned if the model holds it as (outputs, inputs)."""
@@ -60,12 +66,22 @@ class Simulation:
 
     def advance(self, first_round: int, num_rounds: int) -> None:
         last_round = first_round + num_rounds
-        for start in range(first_round, last_round, CAPACITY):
-            rounds = min(CAPACITY, last_round - start)
-            self.state, _ = self.ensemble.advance(self.state, self.replicas, self.seeds, start, rounds, CAPACITY)
+
+        def run(block: int) -> None:
+            for start in range(first_round, last_round, CAPACITY):
+                rounds = min(CAPACITY, last_round - start)
+                self.states[block], _ = self.ensemble.advance(
+                    self.states[block], self.replicas[block], self.seeds, start, rounds, CAPACITY
+                )
+
+        list(self.threads.map(run, range(len(self.states))))
 
     def params(self) -> Params:
-        flat = flatten_params(self.ensemble.final_params(self.state, self.replicas))
+        blocks = [
+            flatten_params(self.ensemble.final_params(state, replicas))
+            for state, replicas in zip(self.states, self.replicas, strict=True)
+        ]
+        flat = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         held = {name: flat["params/layer_{1}/{0}".format(*name.split("_"))] for name in LEAVES}
         wanted = {name: leaf.shape[1:] for name, leaf in self.problem.common.items()}
         return {name: leaf if leaf.shape[2:] == wanted[name] else leaf.swapaxes(2, 3) for name, leaf in held.items()}

@@ -77,6 +77,8 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
         "getting-started.md",
         "extending.md",
         "executors.md",
+        "large-populations.md",
+        "performance.md",
         "figure-3.md",
         "peer-to-peer.md",
         pytest.param("theory.md", marks=pytest.mark.slow),
