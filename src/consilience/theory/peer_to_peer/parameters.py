@@ -44,7 +44,7 @@ def parameters(linearization: Linearization, coefficients: Any) -> Any:
         ...                               keep=("coefficients",))
         >>> trained = parameters(network, run.coefficients[-1])
         >>> trained["layer_0"]["weight"].shape
-        (4, 3, 64)
+        (4, 64, 3)
     """
     import jax
 
