@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import consilience as cs
-from consilience.errors import IncompatiblePair
+from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.graphs import Graph
 from consilience.simulation.placement import Reach, place
 
@@ -86,6 +86,16 @@ def test_only_neighbours_messages_travel(graph: Graph, num_parts: int, heard: in
         np.testing.assert_array_equal(everything[reach.slots[own]], graph.neighbours.ids[own])
     if heard is not None:
         assert reach.num_heard == heard
+
+
+def test_sweeps_with_a_store_are_refused_among_joined_processes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("jax.process_count", lambda: 4)
+    planned = cs.experiments.resolve_spec({"model": {"family": "mlp", "depth": 0}, "run": {"num_rounds": 1}})
+    for options in ({"store": tmp_path}, {"executor": "processes"}):
+        with pytest.raises(InvalidSpec, match="one of 4 processes that share populations out"):
+            cs.experiments.run_sweep(planned, **options)
 
 
 def test_agents_that_cannot_be_shared_out_evenly() -> None:

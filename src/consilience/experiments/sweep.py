@@ -17,13 +17,14 @@ import numpy as np
 import xarray as xr
 
 from consilience.algorithms import Algorithm
-from consilience.errors import StoreError
+from consilience.errors import InvalidSpec, StoreError
 from consilience.experiments.assemble import join_blocks, timing_attributes, versions
 from consilience.experiments.executors import (
     Chunk,
     Executor,
     Finished,
     Held,
+    Local,
     Stopped,
     make_executor,
     run_blocks,
@@ -319,6 +320,7 @@ def run_sweep(
         True
     """
     executor = make_executor(executor) if isinstance(executor, str) else executor
+    _refuse_among_joined_processes(store, executor)
     run = None
     if store is not None and sweep.spec is None:
         warnings.warn(sweep.not_stored_because, NotStoredWarning, stacklevel=2)
@@ -337,6 +339,17 @@ def run_sweep(
             seconds = time.monotonic() - start
             _record(run, lambda run: run.add_wall_seconds(seconds))
     return assemble(sweep, progress.finished)
+
+
+def _refuse_among_joined_processes(store: Store | str | Path | None, executor: Executor) -> None:
+    """Processes that share populations out wait for each other in every round; at locks and workers they would not."""
+    if (store is not None or not isinstance(executor, Local)) and jax.process_count() > 1:
+        raise InvalidSpec(
+            f"This is one of {jax.process_count()} processes that share populations out (cs.simulation.join, "
+            "`consilience launch`); they would wait for each other's blocks in a store, or start workers each. "
+            "Leave store and executor out here and keep the result yourself, or run the sweep without launch, by "
+            "executor='processes' or 'ray'."
+        )
 
 
 def _record(run: Run, write: Callable[[Run], None]) -> None:

@@ -296,6 +296,7 @@ print(json.dumps({name: int(dataset.length) for name, dataset in done.items()}))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_computation(tmp_path: pathlib.Path) -> None:
     """They begin together; every cell is computed by one of them, and both have all."""
     store, log = tmp_path / "store", tmp_path / "log"

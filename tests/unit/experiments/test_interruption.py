@@ -105,6 +105,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_stopped(uninterrupted: xr.Datas
     assert_same_bits(store, uninterrupted)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(uninterrupted: xr.Dataset, tmp_path: pathlib.Path) -> None:
     store, go, logs = tmp_path / "store", tmp_path / "go", [tmp_path / "log-0", tmp_path / "log-1"]
     with process(store, logs[0], "quench", go) as one, process(store, logs[1], "quench", go) as other:
