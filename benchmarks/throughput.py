@@ -215,7 +215,8 @@ def start_once(data_dir: str | None) -> None:
     task, _ = make_task("mnist", data_dir)
     loaded = time.perf_counter()
     sweep = make_sweep(task, num_rounds=1, observe=cs.recipes.figure_3.OBSERVE)
-    compiling = cs.experiments.run_sweep(sweep).attrs["wall_seconds"]["compile"]
+    # Blocks wait side by side while one of them compiles for all, and each counts that time.
+    compiling = cs.experiments.run_sweep(sweep).attrs["wall_seconds"]["compile"] / len(sweep.blocks)
     print(json.dumps({"seconds": time.perf_counter() - start, "compiling": compiling, "loading": loaded - start}))
 
 

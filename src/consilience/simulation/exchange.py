@@ -27,18 +27,21 @@ def dense_sum(weights: Any, leaf: jax.Array) -> jax.Array:
     return (jnp.asarray(weights, leaf.dtype) @ leaf.reshape(leaf.shape[0], -1)).reshape(-1, *leaf.shape[1:])
 
 
-def uniform_sum(off_diagonal: float, diagonal: float, leaf: jax.Array, reach: Reach) -> jax.Array:
-    """Σ_j a_ij m_j when all off-diagonal entries are equal, and all diagonal ones: O(agents).
+def uniform_sum(off_diagonal: float, diagonal: float, messages: Any, reach: Reach) -> Any:
+    """Σ_j a_ij m_j when all off-diagonal entries are equal, and all diagonal ones: O(agents); for a pytree of messages.
 
     The sum over agents is a matrix product with a row of ones, because XLA compiles a reduction over the first axis to
     code that is ten times slower on CPUs. The rest keeps the shape of the messages: seen through a reshape, XLA would
     not write the update that follows in the place of the old state, and copy all parameters once more per round.
 
     Returns:
-        Shape (agents, ...), or (1, ...) if it is the same for all of them.
+        Leaves (agents, ...), or (1, ...) if it is the same for all of them.
     """
-    total = reach.total(dense_sum(jnp.full((1, leaf.shape[0]), off_diagonal), leaf))
-    return total if diagonal == off_diagonal else total + (diagonal - off_diagonal) * leaf
+    here = jax.tree.map(lambda leaf: dense_sum(jnp.full((1, leaf.shape[0]), off_diagonal), leaf), messages)
+    totals = reach.totals(here)
+    if diagonal == off_diagonal:
+        return totals
+    return jax.tree.map(lambda total, leaf: total + (diagonal - off_diagonal) * leaf, totals, messages)
 
 
 def slot_sum(diagonal: Any, slot_weights: Any, slots: Any, leaf: jax.Array, heard: jax.Array) -> jax.Array:
@@ -61,8 +64,8 @@ def slot_sum(diagonal: Any, slot_weights: Any, slots: Any, leaf: jax.Array, hear
     return result
 
 
-def best_sum(weights: np.ndarray, graph: Graph, reach: Reach | None = None) -> Callable[[jax.Array], jax.Array]:
-    """The function m ↦ Σ_j a_ij m_j in its cheapest form, for constant weights a supported by the graph.
+def best_sum(weights: np.ndarray, graph: Graph, reach: Reach | None = None) -> Callable[[Any], Any]:
+    """The function m ↦ Σ_j a_ij m_j of pytrees in its cheapest form, for constant weights a supported by the graph.
 
     Where agents are shared out among devices, the function takes the messages of the agents of one device, and returns
     their sums.
@@ -72,26 +75,30 @@ def best_sum(weights: np.ndarray, graph: Graph, reach: Reach | None = None) -> C
     off = ~np.eye(n, dtype=bool)
     diagonals, others = np.diag(weights), weights[off]
     if n > 1 and (diagonals == diagonals[0]).all() and (others == others[0]).all():
-        return lambda leaf: uniform_sum(float(others[0]), float(diagonals[0]), leaf, reach)
+        return lambda messages: uniform_sum(float(others[0]), float(diagonals[0]), messages, reach)
     neighbours = graph.neighbours
     # A gather costs what a product costs at a degree of N/24; fewer messages that travel decide between devices.
     travels_less = reach.num_parts > 1 and 2 * reach.num_heard <= n - n // reach.num_parts
     if n >= _SPARSE_FACTOR * neighbours.num_slots or travels_less:
         slots = np.where(neighbours.mask, neighbours.gather(weights), 0.0)
-        return lambda leaf: slot_sum(
-            reach.rows(diagonals), reach.rows(slots), reach.rows(reach.slots), leaf, reach.heard(leaf)
-        )
-    return lambda leaf: dense_sum(reach.rows(weights), reach.everyone(leaf))
+        tables = reach.rows(diagonals), reach.rows(slots), reach.rows(reach.slots)
+        return lambda messages: jax.tree.map(lambda leaf: slot_sum(*tables, leaf, reach.heard(leaf)), messages)
+    return full_sum(weights, reach)
 
 
-def _apply(linear: Callable[[jax.Array], jax.Array], tree: Any) -> Any:
-    """A linear map over agents, leaf by leaf; a result with one row serves all agents."""
+def full_sum(weights: Any, reach: Reach) -> Callable[[Any], Any]:
+    """The function m ↦ Σ_j a_ij m_j of pytrees for any weights, a full matrix."""
+    return lambda messages: jax.tree.map(lambda leaf: dense_sum(reach.rows(weights), reach.everyone(leaf)), messages)
 
-    def of_leaf(leaf: jax.Array) -> jax.Array:
-        real = leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.result_type(float))
-        return jnp.broadcast_to(linear(real), leaf.shape)
 
-    return jax.tree.map(of_leaf, tree)
+def _apply(linear: Callable[[Any], Any], messages: Any) -> Any:
+    """A linear map over agents; a result with one row serves all agents."""
+
+    def real(leaf: jax.Array) -> jax.Array:
+        return leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(jnp.result_type(float))
+
+    sums = linear(jax.tree.map(real, messages))
+    return jax.tree.map(lambda result, leaf: jnp.broadcast_to(result, leaf.shape), sums, messages)
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Exchange:
             mix, q = self._mixing_now(round, works), self._adjacency_now(round, works)
             agents = np.arange(self.graph.num_agents)[:, None]
             weights, mask = jnp.where(used, mix[agents, ids], 0), used & works[agents, ids]
-            mixed_sum, laplacian = self._dense(mix), self._dense(q - jnp.diag(q.sum(axis=1)))
+            mixed_sum, laplacian = full_sum(mix, reach), full_sum(q - jnp.diag(q.sum(axis=1)), reach)
         everything = [reach.rows(jnp.asarray(table)) for table in (ids, weights, mask)]
         everything[1] = everything[1].astype(jnp.result_type(float))
         if self.algorithm.per_edge:
@@ -143,9 +150,6 @@ class Exchange:
         received = jax.tree.map(lambda leaf: reach.heard(leaf)[slots], messages)
         coupled = self._scaled(_apply(laplacian, messages), round)
         return Inbox(_apply(mixed_sum, messages), coupled, received, *everything)
-
-    def _dense(self, weights: jax.Array) -> Callable[[jax.Array], jax.Array]:
-        return lambda leaf: dense_sum(self.reach.rows(weights), self.reach.everyone(leaf))
 
     def _works(self, round: jax.Array, active: jax.Array) -> jax.Array:
         """Which links work in this round, shape (agents, agents)."""

@@ -161,9 +161,17 @@ class Reach:
         size = len(table) // self.num_parts
         return jax.lax.dynamic_slice_in_dim(jnp.asarray(table), jax.lax.axis_index(_AXIS) * size, size)
 
-    def total(self, partial: jax.Array) -> jax.Array:
-        """The sum over devices."""
-        return partial if self.num_parts == 1 else jax.lax.psum(partial, _AXIS)
+    def totals(self, partial: Any) -> Any:
+        """The sums over devices of a pytree, which travels as one array: each exchange costs a latency."""
+        if self.num_parts == 1:
+            return partial
+        leaves, structure = jax.tree.flatten(partial)
+        packed = jax.lax.psum(jnp.concatenate([leaf.ravel() for leaf in leaves]), _AXIS)
+        ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+        parts = jnp.split(packed, ends)
+        return structure.unflatten(
+            part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)
+        )
 
     def everywhere(self, flags: jax.Array) -> jax.Array:
         """Whether a flag is raised on all devices."""
