@@ -10,6 +10,7 @@ import importlib
 import math
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import xarray as xr
 
 import consilience as cs
-from consilience.experiments import Sweep, make_executor, resolve_sweep, run_sweep
+from consilience.experiments import Sweep, load_stored, make_executor, resolve_sweep, run_sweep
 from consilience.simulation import use_compilation_cache
+from consilience.store import Store
 
 NUM_AGENTS, NUM_ROUNDS, CHUNK = 10, 60, 10
 OVER = {
@@ -121,6 +124,22 @@ def planned(protocol: str = "quench", *, algorithm: Any = None, model: Any = Non
     }
     algorithm = algorithm or cs.algorithms.DiffusiveCoupling(learning_rate=0.01, weight_decay=1e-3)
     return resolve_sweep(algorithm, over=OVER[protocol], protocol=protocol, **{**parts, **changes})
+
+
+def program(orders: Orders, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """`worker_sweeps` in an interpreter of its own."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    variables = os.environ | {"ORDERS": str(orders.directory)} | environment
+    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+
+
+def on_one_thread(protocol: str, directory: Path) -> xr.Dataset:
+    """What one process computes with one thread, as each worker does."""
+    none = Orders(directory / "no-orders")
+    with program(none, protocol, directory / "expected", "local", NPROC="1") as running:
+        errors = running.communicate(timeout=300)[1]
+    assert running.returncode == 0, errors
+    return load_stored(Store(directory / "expected"), "latest")
 
 
 def main(protocol: str, store: str, executor: str) -> None:

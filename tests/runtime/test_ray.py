@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,25 +30,9 @@ def assert_identical(one: xr.Dataset, other: xr.Dataset) -> None:
     xr.testing.assert_identical(one.drop_attrs(deep=False), other.drop_attrs(deep=False))
 
 
-def program(orders: worker_sweeps.Orders, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """`worker_sweeps` in an interpreter of its own."""
-    command = [sys.executable, worker_sweeps.__file__, *map(str, arguments)]
-    variables = os.environ | {"ORDERS": str(orders.directory)} | environment
-    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
-
-
-def on_one_thread(protocol: str, directory: Path) -> xr.Dataset:
-    """What one process computes with one thread, as each worker does."""
-    none = worker_sweeps.Orders(directory / "no-orders")
-    with program(none, protocol, directory / "expected", "local", NPROC="1") as running:
-        errors = running.communicate(timeout=300)[1]
-    assert running.returncode == 0, errors
-    return load_stored(Store(directory / "expected"), "latest")
-
-
 @pytest.fixture(scope="module")
 def expected(compiled_programs: object, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:  # noqa: F811
-    return on_one_thread("quench", tmp_path_factory.mktemp("one_thread"))
+    return worker_sweeps.on_one_thread("quench", tmp_path_factory.mktemp("one_thread"))
 
 
 @pytest.fixture
@@ -80,7 +62,7 @@ def test_a_block_whose_workers_die_three_times_is_given_up(orders: worker_sweeps
 
 
 def test_a_chain_without_a_store_goes_on_after_a_death(orders: worker_sweeps.Orders, tmp_path: Path) -> None:
-    expected = on_one_thread("adiabatic_up", tmp_path)
+    expected = worker_sweeps.on_one_thread("adiabatic_up", tmp_path)
     orders.die(3)
     with pytest.warns(LostWorkerWarning, match="block-0003"):
         assert_identical(run_sweep(worker_sweeps.planned("adiabatic_up"), executor=TWO), expected)
@@ -117,7 +99,7 @@ def test_a_sweep_that_is_killed_loses_nothing(expected: xr.Dataset, tmp_path: Pa
     orders, store = worker_sweeps.Orders(tmp_path / "orders"), tmp_path / "store"
     orders.hold(1)
     orders.hold(2)
-    with program(orders, "quench", store, "ray") as running:
+    with worker_sweeps.program(orders, "quench", store, "ray") as running:
         deadline = time.monotonic() + 300
         while orders.arrived() != {1, 2}:
             assert time.monotonic() < deadline

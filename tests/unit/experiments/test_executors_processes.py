@@ -37,25 +37,9 @@ def assert_identical(one: xr.Dataset, other: xr.Dataset) -> None:
     xr.testing.assert_identical(one.drop_attrs(deep=False), other.drop_attrs(deep=False))
 
 
-def program(orders: worker_sweeps.Orders, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """`worker_sweeps` in an interpreter of its own."""
-    command = [sys.executable, worker_sweeps.__file__, *map(str, arguments)]
-    variables = os.environ | {"ORDERS": str(orders.directory)} | environment
-    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
-
-
-def on_one_thread(protocol: str, directory: pathlib.Path) -> xr.Dataset:
-    """What one process computes with one thread, as each worker does."""
-    none = worker_sweeps.Orders(directory / "no-orders")
-    with program(none, protocol, directory / "expected", "local", NPROC="1") as running:
-        errors = running.communicate(timeout=300)[1]
-    assert running.returncode == 0, errors
-    return load_stored(Store(directory / "expected"), "latest")
-
-
 @pytest.fixture(scope="module")
 def expected(compiled_programs: object, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:  # noqa: F811
-    return on_one_thread("quench", tmp_path_factory.mktemp("one_thread"))
+    return worker_sweeps.on_one_thread("quench", tmp_path_factory.mktemp("one_thread"))
 
 
 @pytest.fixture
@@ -129,7 +113,7 @@ def test_a_block_whose_workers_die_three_times_is_given_up(
 @pytest.mark.slow
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_a_chain_goes_on_after_a_death(is_stored: bool, orders: worker_sweeps.Orders, tmp_path: pathlib.Path) -> None:
-    expected = on_one_thread("adiabatic_up", tmp_path)
+    expected = worker_sweeps.on_one_thread("adiabatic_up", tmp_path)
     planned = worker_sweeps.planned("adiabatic_up")
     orders.die(3)
     store = tmp_path / "store" if is_stored else None
@@ -176,7 +160,7 @@ def test_a_sweep_that_is_killed_leaves_no_worker_and_loses_nothing(
     orders = worker_sweeps.Orders(tmp_path / "orders")
     orders.hold(1)
     orders.hold(2)
-    with program(orders, "quench", tmp_path / "store", "processes") as running:
+    with worker_sweeps.program(orders, "quench", tmp_path / "store", "processes") as running:
         try:
             wait_until(lambda: orders.arrived() == {1, 2})
             workers = children(running.pid)
