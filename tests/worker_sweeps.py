@@ -29,7 +29,7 @@ from consilience.store import Store
 NUM_AGENTS, NUM_ROUNDS, CHUNK = 10, 60, 10
 OVER = {
     "quench": {"coupling": [0.0, 3.0, 30.0, 100.0], "seed": [0, 1, 2]},  # a block per seed
-    "adiabatic_up": {"coupling": [30.0, 3.0], "seed": list(range(17))},  # two chains of two blocks
+    "adiabatic_up": {"coupling": [30.0, 3.0], "seed": list(range(9))},  # two chains of two blocks
 }
 
 

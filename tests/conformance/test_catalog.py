@@ -49,7 +49,7 @@ def test_simulator_equals_oracle_on_the_complete_graph(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in CATALOG if "complete" not in entry.algorithm.requires], ids=lambda entry: entry.name
+    "entry", [entry for entry in CATALOG if "complete" not in entry.example().requires], ids=lambda entry: entry.name
 )
 def test_simulator_equals_oracle_on_a_weighted_star_beside_a_directed_cycle(entry: Entry) -> None:
     star, cycle = weighted_star(3).adjacency, directed_cycle(3).adjacency
@@ -58,7 +58,7 @@ def test_simulator_equals_oracle_on_a_weighted_star_beside_a_directed_cycle(entr
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in CATALOG if "complete" in entry.algorithm.requires], ids=lambda entry: entry.name
+    "entry", [entry for entry in CATALOG if "complete" in entry.example().requires], ids=lambda entry: entry.name
 )
 def test_methods_that_average_over_everybody_refuse_other_graphs(entry: Entry) -> None:
     graph = weighted_star()

@@ -421,8 +421,8 @@ class Relabelled(AdaptThenCombine):
     """Learners learn; servers only mix."""
 
     def emit(self, state: Any, local: Any, context: Any) -> Any:
-        state = where(context.role == SERVER, state, self.learn(state, local))
-        return state, state
+        state = where(context.role == SERVER, state, self.learned(state, local))
+        return state, state["params"]
 
 
 def test_changing_roles() -> None:

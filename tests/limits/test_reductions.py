@@ -20,15 +20,18 @@ from consilience.algorithms import (
     AdaptThenCombine,
     Algorithm,
     AsynchronousElasticAveraging,
+    ChocoSGD,
     CombineThenAdapt,
     DiffusiveCoupling,
     ElasticAveraging,
     Entry,
     FederatedAveraging,
     Isolated,
+    ParallelSGD,
     TriadicCoupling,
 )
 from consilience.graphs import Graph
+from consilience.messages import TopK
 from registries import (
     CATALOG,
     ROUNDING,
@@ -109,7 +112,14 @@ def test_isolated_agents_do_sgd_each() -> None:
 
 
 @reduces(
-    "diffusive_coupling", "triadic_coupling", "dgd", "adapt_then_combine", "combine_then_adapt", "federated_averaging"
+    "diffusive_coupling",
+    "triadic_coupling",
+    "dgd",
+    "adapt_then_combine",
+    "combine_then_adapt",
+    "federated_averaging",
+    "parallel_sgd",
+    "choco_sgd",
 )
 @pytest.mark.parametrize(
     ("algorithm", "local_steps"),
@@ -120,6 +130,8 @@ def test_isolated_agents_do_sgd_each() -> None:
         (AdaptThenCombine(**RATES, local_steps=2), 2),
         (CombineThenAdapt(**RATES, local_steps=2), 2),
         (FederatedAveraging(**RATES, local_steps=2), 2),
+        (ParallelSGD(**RATES), 1),
+        (ChocoSGD(**RATES, local_steps=2), 2),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Algorithm) else "",
 )
@@ -246,6 +258,26 @@ def test_elasticity_1_over_n_is_diffusive_coupling_for_a_round() -> None:
     assert_same_params(UNEQUAL.simulate(elastic, num_rounds=1), UNEQUAL.simulate(coupled, num_rounds=1))
 
 
+@reduces("choco_sgd")
+@pytest.mark.parametrize("graph", [graphs.complete(4), weighted_star()], ids=lambda graph: graph.name)
+def test_choco_without_compression_is_adapt_then_combine(graph: Graph) -> None:
+    choco = ChocoSGD(**RATES, local_steps=2)
+    expected = run(AdaptThenCombine(**RATES, local_steps=2), graph=graph, batch_size=2)
+    assert_same_params(run(choco, graph=graph, batch_size=2), expected)
+
+
+@reduces("choco_sgd")
+def test_choco_without_a_consensus_step_isolates() -> None:
+    choco = ChocoSGD(**RATES, consensus_step=0.0, compressor=TopK(0.3))
+    assert_same_params(run(choco), run(Isolated(**RATES)))
+
+
+@reduces("parallel_sgd")
+def test_plain_parallel_sgd_is_adapt_then_combine_from_common_parameters() -> None:
+    combined = run(AdaptThenCombine(**RATES), EQUAL, mixing=graphs.uniform(4), batch_size=2)
+    assert_same_params(run(ParallelSGD(**RATES), EQUAL, batch_size=2), combined)
+
+
 # ---- all agents together do what one would do with all data ------------------------------------------------------
 
 
@@ -255,10 +287,10 @@ def test_adapt_then_combine_on_the_complete_graph_is_centralised_gradient_descen
     assert_ends_at(run(AdaptThenCombine(**RATES), EQUAL), 4 * [centralised(EQUAL, ROUNDS * [union])])
 
 
-@reduces("adapt_then_combine", "federated_averaging")
+@reduces("adapt_then_combine", "federated_averaging", "parallel_sgd")
 @pytest.mark.parametrize(
     "algorithm",
-    [AdaptThenCombine(**RATES), FederatedAveraging(**RATES)],
+    [AdaptThenCombine(**RATES), FederatedAveraging(**RATES), ParallelSGD(**RATES)],
     ids=lambda algorithm: type(algorithm).__name__,
 )
 def test_one_step_of_everybody_is_sgd_on_the_union_of_mini_batches(algorithm: Algorithm) -> None:

@@ -19,21 +19,27 @@ from consilience.algorithms.algorithm import (
 )
 from consilience.algorithms.catalog import Entry, catalog, make
 from consilience.algorithms.checks import check
+from consilience.algorithms.choco_sgd import ChocoSGD
 from consilience.algorithms.decentralised_sgd import DGD, AdaptThenCombine, CombineThenAdapt, Isolated
 from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.elastic_averaging import AsynchronousElasticAveraging, ElasticAveraging
 from consilience.algorithms.federated_averaging import FederatedAveraging
+from consilience.algorithms.optimisers import OPTIMISERS, Adam, Lion, Momentum, Optimiser, Plain
+from consilience.algorithms.parallel_sgd import ParallelSGD
 from consilience.algorithms.run_round import Network, contexts, deliver, run_round
 from consilience.algorithms.triadic_coupling import TriadicCoupling
 
 __all__ = [
     "DGD",
     "LEARNER",
+    "OPTIMISERS",
     "REQUIREMENTS",
     "SERVER",
+    "Adam",
     "AdaptThenCombine",
     "Algorithm",
     "AsynchronousElasticAveraging",
+    "ChocoSGD",
     "CombineThenAdapt",
     "Context",
     "DiffusiveCoupling",
@@ -42,9 +48,14 @@ __all__ = [
     "FederatedAveraging",
     "Inbox",
     "Isolated",
+    "Lion",
     "Local",
     "Message",
+    "Momentum",
     "Network",
+    "Optimiser",
+    "ParallelSGD",
+    "Plain",
     "State",
     "TriadicCoupling",
     "catalog",

@@ -17,13 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from consilience.errors import IncompatiblePair, InvalidSpec
-from consilience.graphs import Graph, MixingMatrix, default_mixing
+from consilience.graphs import Graph, MixingMatrix, Schedules, default_mixing
+from consilience.messages import Message
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 State = Any
-Message = Any
 
 LEARNER, SERVER = 0, 1
 """Roles. A server holds no data and is left out by the observables."""
@@ -98,7 +98,7 @@ class Local(eqx.Module):
 
 
 class Inbox(eqx.Module):
-    """What one agent receives in one exchange.
+    """What one agent receives in one exchange, decoded where it travelled in a coded form.
 
     An algorithm reads what it needs; what no algorithm reads is never computed. A method that emits along its edges
     (`per_edge`) finds `mixed` and `coupled` to be `None`.
@@ -127,6 +127,9 @@ class Algorithm(eqx.Module):
 
     num_exchanges: ClassVar[int] = 1
     """Exchanges per round."""
+    has_implied_server: ClassVar[bool] = False
+    """Whether what agents emit is summed by a server that is not an agent and sends back the sum: an agent then sends
+    one message per exchange, whatever its number of neighbours, and receives one."""
     requires: ClassVar[tuple[str, ...]] = ()
     """What the graph and the mixing matrix must offer: names of `REQUIREMENTS`."""
     per_edge: ClassVar[bool] = False
@@ -160,12 +163,16 @@ class Algorithm(eqx.Module):
         """The mixing matrix that is used when none is given."""
         return default_mixing(graph)
 
+    def broadcast(self, total: Message, context: Context) -> Message:
+        """What an implied server sends back of the sum of messages; as it is by default."""
+        return total
+
     def warnings(self, graph: Graph, mixing: MixingMatrix) -> list[str]:
         """What is allowed but will probably not end well, one paragraph each."""
         return []
 
 
-def _needs_doubly_stochastic(graph: Graph, mixing: MixingMatrix) -> str | None:
+def _needs_doubly_stochastic(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
     if mixing.is_doubly_stochastic:
         return None
     return (
@@ -174,7 +181,7 @@ def _needs_doubly_stochastic(graph: Graph, mixing: MixingMatrix) -> str | None:
     )
 
 
-def _needs_column_stochastic(graph: Graph, mixing: MixingMatrix) -> str | None:
+def _needs_column_stochastic(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
     if mixing.is_column_stochastic:
         return None
     return (
@@ -183,11 +190,11 @@ def _needs_column_stochastic(graph: Graph, mixing: MixingMatrix) -> str | None:
     )
 
 
-def _needs_undirected(graph: Graph, mixing: MixingMatrix) -> str | None:
+def _needs_undirected(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
     return f"{graph.name!r} is directed. Use an undirected graph, cs.graphs.cycle(n), say" if graph.directed else None
 
 
-def _needs_complete(graph: Graph, mixing: MixingMatrix) -> str | None:
+def _needs_complete(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
     if graph.uniform_weight is not None or graph.num_agents == 1:
         return None
     return (
@@ -197,16 +204,29 @@ def _needs_complete(graph: Graph, mixing: MixingMatrix) -> str | None:
     )
 
 
-REQUIREMENTS: dict[str, Callable[[Graph, MixingMatrix], str | None]] = {
+def _needs_reliable(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
+    changing = [name for name in ("active", "edges", "mixing") if getattr(schedules, name) is not None]
+    if not changing:
+        return None
+    return (
+        f"the schedule of {changing[0]} lets messages be missed, and the copies that agents keep of each other would "
+        "no longer be the same on both sides. Leave it out, or use a method whose messages stand alone, "
+        "cs.algorithms.AdaptThenCombine(...)"
+    )
+
+
+REQUIREMENTS: dict[str, Callable[[Graph, MixingMatrix, Schedules], str | None]] = {
     "doubly_stochastic": _needs_doubly_stochastic,
     "column_stochastic": _needs_column_stochastic,
     "undirected": _needs_undirected,
     "complete": _needs_complete,
+    "reliable": _needs_reliable,
 }
+"""Name → function of graph, mixing matrix and schedules that says what is missing and the way out, or `None`."""
 
 
-def check_pair(algorithm: Algorithm, graph: Graph, mixing: MixingMatrix) -> None:
-    """Refuse a graph or mixing matrix that the algorithm cannot work with.
+def check_pair(algorithm: Algorithm, graph: Graph, mixing: MixingMatrix, schedules: Schedules | None = None) -> None:
+    """Refuse a graph, mixing matrix or schedule that the algorithm cannot work with.
 
     Raises:
         IncompatiblePair: with the reason and the way out.
@@ -214,7 +234,7 @@ def check_pair(algorithm: Algorithm, graph: Graph, mixing: MixingMatrix) -> None
     # What an agent emits to a neighbour needs a slot of that neighbour's inbox, so along-edge methods need both ways.
     implied = ("undirected",) if algorithm.per_edge else ()
     for name in (*algorithm.requires, *implied):
-        reason = REQUIREMENTS[name](graph, mixing)
+        reason = REQUIREMENTS[name](graph, mixing, schedules or Schedules())
         if reason is not None:
             raise IncompatiblePair(f"{type(algorithm).__name__} cannot run here: {reason}.")
 

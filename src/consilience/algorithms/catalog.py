@@ -10,12 +10,15 @@ from types import MappingProxyType
 from typing import Any
 
 from consilience.algorithms.algorithm import Algorithm
+from consilience.algorithms.choco_sgd import ChocoSGD
 from consilience.algorithms.decentralised_sgd import DGD, AdaptThenCombine, CombineThenAdapt, Isolated
 from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.elastic_averaging import AsynchronousElasticAveraging, ElasticAveraging
 from consilience.algorithms.federated_averaging import FederatedAveraging
+from consilience.algorithms.parallel_sgd import ParallelSGD
 from consilience.algorithms.triadic_coupling import TriadicCoupling
 from consilience.errors import InvalidSpec, UnknownName
+from consilience.messages import QSGD, TopK
 
 SECTIONS = ("Update rule", "Reduces to", "Cost", "Assumes", "Known limits", "Source", "Attributes", "Example")
 """Sections that the docstring of every catalog entry has."""
@@ -75,6 +78,15 @@ _CATALOG: Mapping[str, Entry] = MappingProxyType(
             _entry("combine_then_adapt", CombineThenAdapt, learning_rate=0.1, weight_decay=1e-2, local_steps=2),
             _entry("federated_averaging", FederatedAveraging, learning_rate=0.1, weight_decay=1e-2, local_steps=2),
             _entry("elastic_averaging", ElasticAveraging, learning_rate=0.1, elasticity=0.2, weight_decay=1e-2),
+            _entry("parallel_sgd", ParallelSGD, learning_rate=0.1, weight_decay=1e-2, compressor=QSGD(levels=7)),
+            _entry(
+                "choco_sgd",
+                ChocoSGD,
+                learning_rate=0.1,
+                weight_decay=1e-2,
+                consensus_step=0.3,
+                compressor=TopK(0.3),
+            ),
             _entry(
                 "asynchronous_elastic_averaging",
                 AsynchronousElasticAveraging,

@@ -74,7 +74,8 @@ class AdaptThenCombine(LocalSGD):
     Attributes:
         learning_rate: η > 0, per local step.
         weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
-        local_steps: SGD steps between two exchanges.
+        local_steps: steps between two exchanges.
+        optimiser: turns gradients into directions; plain SGD by default.
 
     Example:
         >>> AdaptThenCombine(learning_rate=0.1, local_steps=5).num_local_steps
@@ -83,12 +84,12 @@ class AdaptThenCombine(LocalSGD):
 
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Learn, send the result."""
-        state = self.learn(state, local)
-        return state, state
+        state = self.learned(state, local)
+        return state, state["params"]
 
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
         """Keep the mix."""
-        return inbox.mixed
+        return {**state, "params": inbox.mixed}
 
 
 class CombineThenAdapt(LocalSGD):
@@ -110,7 +111,8 @@ class CombineThenAdapt(LocalSGD):
     Attributes:
         learning_rate: η > 0, per local step.
         weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
-        local_steps: SGD steps between two exchanges.
+        local_steps: steps between two exchanges.
+        optimiser: turns gradients into directions; plain SGD by default.
 
     Example:
         >>> CombineThenAdapt(learning_rate=0.1).num_local_steps
@@ -119,11 +121,11 @@ class CombineThenAdapt(LocalSGD):
 
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Send the parameters as they are."""
-        return state, state
+        return state, state["params"]
 
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
         """Learn from the mix."""
-        return self.learn(inbox.mixed, local)
+        return self.learned({**state, "params": inbox.mixed}, local)
 
 
 class Isolated(LocalSGD):
@@ -145,7 +147,8 @@ class Isolated(LocalSGD):
     Attributes:
         learning_rate: η > 0, per local step.
         weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
-        local_steps: SGD steps per round.
+        local_steps: steps per round.
+        optimiser: turns gradients into directions; plain SGD by default.
 
     Example:
         >>> Isolated(learning_rate=0.1).num_local_steps
@@ -154,7 +157,7 @@ class Isolated(LocalSGD):
 
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Learn; send nothing."""
-        return self.learn(state, local), ()
+        return self.learned(state, local), ()
 
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
         """Nothing arrives."""

@@ -1,4 +1,4 @@
-"""What simple methods share: agents that remember nothing but their parameters."""
+"""What simple methods share: agents that remember nothing but their parameters, or those and their optimiser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 
-from consilience.algorithms.algorithm import Algorithm, Context, Local, State, local_sgd
+from consilience.algorithms.algorithm import Algorithm, Context, Local, State, descend, regularised
+from consilience.algorithms.optimisers import Optimiser, Plain
 from consilience.algorithms.validation import check_non_negative, check_positive_int
 
 if TYPE_CHECKING:
@@ -25,18 +26,21 @@ class ParametersAsState(Algorithm):
         return state
 
 
-class LocalSGD(ParametersAsState):
-    """Base of the methods that take `local_steps` steps of SGD per round, on the agent's own mini-batches.
+class LocalSteps(Algorithm):
+    """Base of the methods that take `local_steps` steps per round, on the agent's own mini-batches.
 
     Attributes:
         learning_rate: η > 0, per local step.
         weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
-        local_steps: SGD steps per round.
+        local_steps: steps per round.
+        optimiser: turns gradients into directions; plain SGD by default.
     """
 
     learning_rate: Any
     weight_decay: Any = 0.0
     local_steps: int = eqx.field(static=True, default=1)
+    # Came after runs had been stored, whose identity must stay what it was.
+    optimiser: Optimiser = eqx.field(default=Plain(), metadata={"omit_default_from_identity": True})
 
     def __check_init__(self) -> None:
         check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
@@ -44,15 +48,33 @@ class LocalSGD(ParametersAsState):
 
     @property
     def num_local_steps(self) -> int:
-        """SGD steps per round."""
+        """Steps per round."""
         return self.local_steps
 
-    def learn(self, params: Params, local: Local) -> Params:
-        """The local steps of one round."""
-        return local_sgd(
-            params,
-            local,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            num_steps=self.local_steps,
-        )
+    def gradient(self, params: Params, local: Local, step: int) -> Params:
+        """∇(L + γ‖θ‖²) on the mini-batch of a step."""
+        return regularised(local.gradient(params, step), params, self.weight_decay)
+
+    def learn(self, params: Params, memory: Any, local: Local) -> tuple[Params, Any]:
+        """The local steps of one round: the parameters after them, and what the optimiser remembers."""
+        for step in range(self.local_steps):
+            direction, memory = self.optimiser.direction(self.gradient(params, local, step), memory, params)
+            params = descend(params, direction, self.learning_rate)
+        return params, memory
+
+
+class LocalSGD(LocalSteps):
+    """Base of the methods that learn between exchanges and remember no more than their optimiser does."""
+
+    def init(self, params: Params, context: Context) -> State:
+        """The parameters, and an optimiser that has seen no gradient."""
+        return {"params": params, "optimiser": self.optimiser.init(params)}
+
+    def params(self, state: State) -> Params:
+        """The agent's own parameters."""
+        return state["params"]
+
+    def learned(self, state: State, local: Local) -> State:
+        """The state after the local steps of one round."""
+        params, memory = self.learn(state["params"], state["optimiser"], local)
+        return {"params": params, "optimiser": memory}

@@ -16,6 +16,7 @@ import numpy as np
 
 from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State
 from consilience.graphs import Graph, MixingMatrix
+from consilience.messages import decode
 from consilience.randomness import Purpose, key
 
 
@@ -105,6 +106,7 @@ def _difference(a: Message, b: Message) -> Message:
 
 def deliver(algorithm: Algorithm, network: Network, messages: Sequence[Message], agent: int) -> Inbox:
     """What `agent` receives when the agents emitted `messages`."""
+    messages = [jax.vmap(decode)(message) if algorithm.per_edge else decode(message) for message in messages]
     graph, neighbours = network.graph, network.graph.neighbours
     heard = network.hears(algorithm)
     mixing = network.effective_mixing(algorithm)

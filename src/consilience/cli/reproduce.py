@@ -64,7 +64,7 @@ def carry_out(
     json: bool,
     *,
     estimated: bool,
-    executor: Any = "local",
+    executor: Any = None,
 ) -> None:
     """Run a recipe or load what is stored of it, draw it, and print what it found."""
     from consilience import experiments, plots
@@ -76,7 +76,7 @@ def carry_out(
     kept = Store(store) if store else Store.default()
     planned = recipe.module.sweeps(config, data_dir=data_dir) if estimated else {}
     if planned:
-        messages.print(str(experiments.estimate(list(planned.values()), store=kept, force=force)))
+        messages.print(str(experiments.estimate(list(planned.values()), store=kept, force=force, executor=executor)))
     start = time.monotonic()
     with progress_bar() as update:
 
@@ -84,7 +84,7 @@ def carry_out(
             options: dict[str, Any] = {"store": kept, "force": force, "on_progress": update}
             if isinstance(work, experiments.Computation):
                 return experiments.compute(work, **options)
-            return experiments.run_sweep(work, executor=executor, **options)
+            return experiments.run_sweep(work, executor=executor or "local", **options)
 
         result = recipe.module.run(config, execute, data_dir=data_dir)
     paths = plots.save(recipe.module.draw(result), output, recipe.module.stem(config) + suffix)

@@ -51,6 +51,12 @@ class Sweep:
         """Rounds × replicas of the whole sweep."""
         return len(self.cells) * self.experiment.num_rounds
 
+    @property
+    def bytes_of_a_block(self) -> int:
+        """State, gradient, two messages, the next state and one to spare, of all its replicas; as the plan counts."""
+        e, replicas = self.experiment, max(len(block.cells) for block in self.blocks)
+        return 6 * replicas * e.num_agents * e.num_parameters * np.dtype(e.dtype).itemsize
+
     def algorithm(self, cell: int) -> Algorithm:
         """The algorithm of a cell, with the cell's hyper-parameters."""
         values = {name: value for name, value in self.cells[cell].items() if name != "seed"}

@@ -97,8 +97,7 @@ class _Job:
         if run is not None:
             run = dataclasses.replace(run, root=run.root.absolute())  # workers may be elsewhere
         algorithms, seeds = [sweep.algorithm(cell) for cell in cells], [sweep.seed_of(cell) for cell in cells]
-        num_bytes = _bytes_of_a_block(sweep)
-        return cls(sweep.experiment, algorithms, seeds, run, num_bytes, _CHECKPOINT_SECONDS, _Ensembles())
+        return cls(sweep.experiment, algorithms, seeds, run, sweep.bytes_of_a_block, _CHECKPOINT_SECONDS, _Ensembles())
 
     def __call__(
         self, block: Block, initial_params: Any, on_chunk: Callable[[Chunk], bool | None], /
@@ -253,12 +252,6 @@ class _Progress:
                     agent_steps_per_second=sum(chunk.agent_steps_per_second for chunk in self.running.values()),
                 )
             )
-
-
-def _bytes_of_a_block(sweep: Sweep) -> int:
-    """State, gradient, two messages, the next state and one to spare, of all replicas; as the plan counts."""
-    e, replicas = sweep.experiment, max(len(block.cells) for block in sweep.blocks)
-    return 6 * replicas * e.num_agents * e.num_parameters * np.dtype(e.dtype).itemsize
 
 
 def _with_seconds(dataset: xr.Dataset, trajectory: Trajectory) -> xr.Dataset:

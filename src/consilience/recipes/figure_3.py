@@ -315,8 +315,8 @@ def remarks(result: Result) -> list[str]:
     work = result.seconds["advance"] + result.seconds["observe"]
     share = result.seconds["observe"] / max(work, 1e-9)
     lines.append(
-        f"replicas: {counts}. Computing took {work:.0f} s ({share:.0%} of it evaluation) and "
-        f"{result.seconds['compile']:.0f} s of compiling."
+        f"replicas: {counts}. Added up over blocks, which run side by side, computing took "
+        f"{work:.0f} s ({share:.0%} of it evaluation), and compiling {result.seconds['compile']:.0f} s."
     )
     return lines
 

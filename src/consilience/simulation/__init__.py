@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consilience.simulation.communication import Costs, costs, message_bits
 from consilience.simulation.compilation import use_compilation_cache
 from consilience.simulation.devices import use_device
 from consilience.simulation.ensemble import Ensemble
@@ -36,16 +37,19 @@ __all__ = [
     "REPLICA",
     "STOPPED",
     "Checkpoint",
+    "Costs",
     "Ensemble",
     "Experiment",
     "ParamsAccessor",
     "Placement",
     "Progress",
     "Trajectory",
+    "costs",
     "describe_result",
     "flatten_params",
     "join",
     "make_ensemble",
+    "message_bits",
     "place",
     "precision",
     "resolve_experiment",

@@ -16,6 +16,7 @@ import numpy as np
 
 from consilience.algorithms import Algorithm, Inbox
 from consilience.graphs import Graph, MixingMatrix, Schedules
+from consilience.messages import decode
 from consilience.simulation.placement import Reach
 
 # A gather of K rows costs as much memory traffic as a dense product costs arithmetic at about N = 24 K, on CPUs.
@@ -129,6 +130,7 @@ class Exchange:
         Returns:
             The inboxes of the agents here, leaves with agents on axis 0.
         """
+        messages = self._decoded(messages)
         neighbours, reach = self.graph.neighbours, self.reach
         ids, used = neighbours.ids, neighbours.mask
         if self.is_constant:
@@ -150,6 +152,13 @@ class Exchange:
         received = jax.tree.map(lambda leaf: reach.heard(leaf)[slots], messages)
         coupled = self._scaled(_apply(laplacian, messages), round)
         return Inbox(_apply(mixed_sum, messages), coupled, received, *everything)
+
+    def _decoded(self, messages: Any) -> Any:
+        """The messages with arrays in the place of coded ones."""
+        if not jax.tree.leaves(messages):
+            return messages
+        # Axes of agents, replicas and, along edges, slots.
+        return jax.vmap(jax.vmap(jax.vmap(decode) if self.algorithm.per_edge else decode))(messages)
 
     def _works(self, round: jax.Array, active: jax.Array) -> jax.Array:
         """Which links work in this round, shape (agents, agents)."""

@@ -251,7 +251,7 @@ def resolve_experiment(
     check_observables(observables, is_classification=task.is_classification)
     role_codes = _checked_roles(roles, graph.num_agents)
     matrix = mixing(graph) if callable(mixing) else (mixing or algorithm.default_mixing(graph))
-    check_pair(algorithm, graph, matrix)
+    check_pair(algorithm, graph, matrix, schedules)
     check_support(matrix, graph)
     for message in algorithm.warnings(graph, matrix):
         warnings.warn(message, StabilityWarning, stacklevel=3)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from consilience.errors import InvalidSpec, UnknownName
 from consilience.experiments.executors.pool import Chunk, Failed, Finished, Held, Job, Pool, Stopped
 from consilience.experiments.executors.processors import most_blocks
-from consilience.experiments.executors.schedule import Collector, LostWorkerWarning, WorkerLost, run_blocks
+from consilience.experiments.executors.schedule import (
+    Collector,
+    LostWorkerWarning,
+    WorkerLost,
+    most_side_by_side,
+    run_blocks,
+)
 
 EXECUTORS = ("local", "processes", "ray")
 
@@ -26,15 +32,19 @@ class Local:
     def __post_init__(self) -> None:
         _check_count("Local", "num_threads", self.num_threads)
 
-    def open(self, job: Job, most: int) -> Pool:
-        """A pool for at most `most` blocks side by side."""
+    def side_by_side(self, num_bytes: int) -> int:
+        """How many blocks of that size run at a time."""
         import jax
 
+        if jax.process_count() > 1:
+            return 1  # processes that share populations out run the same blocks in the same order
+        return self.num_threads or most_blocks(num_bytes)
+
+    def open(self, job: Job, most: int) -> Pool:
+        """A pool for at most `most` blocks side by side."""
         from consilience.experiments.executors.local import Inline, Threads
 
-        if jax.process_count() > 1:
-            most = 1  # processes that share populations out run the same blocks in the same order
-        size = min(most, self.num_threads or most_blocks(job.num_bytes))
+        size = min(most, self.side_by_side(job.num_bytes))
         return Inline(job) if size <= 1 else Threads(job, size)
 
 
@@ -54,12 +64,15 @@ class Processes:
         _check_count("Processes", "num_workers", self.num_workers)
         _check_count("Processes", "threads_per_worker", self.threads_per_worker)
 
+    def side_by_side(self, num_bytes: int) -> int:
+        """How many blocks of that size run at a time."""
+        return self.num_workers or most_blocks(num_bytes, num_threads=self.threads_per_worker)
+
     def open(self, job: Job, most: int) -> Pool:
         """A pool for at most `most` blocks side by side."""
         from consilience.experiments.executors.processes import Workers
 
-        size = self.num_workers or most_blocks(job.num_bytes, num_threads=self.threads_per_worker)
-        return Workers(job, min(most, size), self.threads_per_worker)
+        return Workers(job, min(most, self.side_by_side(job.num_bytes)), self.threads_per_worker)
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,10 @@ class Ray:
     def __post_init__(self) -> None:
         _check_count("Ray", "num_workers", self.num_workers)
         _check_count("Ray", "threads_per_worker", self.threads_per_worker)
+
+    def side_by_side(self, num_bytes: int) -> int:
+        """How many blocks run at a time, if the cluster is this machine."""
+        return self.num_workers or most_blocks(num_bytes, num_threads=self.threads_per_worker)
 
     def open(self, job: Job, most: int) -> Pool:
         """A pool for at most `most` blocks side by side."""
@@ -145,5 +162,6 @@ __all__ = [
     "Stopped",
     "WorkerLost",
     "make_executor",
+    "most_side_by_side",
     "run_blocks",
 ]

@@ -1,0 +1,131 @@
+"""What travels, to the last bit: messages as pytrees whose leaves are arrays in their tightest form.
+
+A message is a pytree of arrays. Where an array is compressed, a `Coded` node stands in its place and holds what travels
+instead. The driver of a round decodes messages when they arrive, so that no method sees a coded one.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Message = Any
+
+
+class Coded(eqx.Module):
+    """Stands for an array of a message, or a part of it. Its fields are what travels; what all know is static."""
+
+    @abc.abstractmethod
+    def decode(self) -> Any:
+        """What it stands for."""
+
+
+def _is_coded(node: Any) -> bool:
+    return isinstance(node, Coded)
+
+
+def decode(message: Message) -> Message:
+    """The message with arrays in the place of coded ones, of one agent.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consilience.messages import Sign
+        >>> decode(Sign().compress({"weight": jnp.array([3.0, -1.0])}))["weight"].tolist()
+        [2.0, -2.0]
+    """
+    return jax.tree.map(lambda node: node.decode() if _is_coded(node) else node, message, is_leaf=_is_coded)
+
+
+class Weighted(Coded):
+    """A message that counts with a weight: where such messages are summed, the result is (Σ w m, Σ w).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> total, weight = decode(Weighted(jnp.array([1.0, 2.0]), jnp.array(0.5)))
+        >>> total.tolist(), float(weight)
+        ([0.5, 1.0], 0.5)
+    """
+
+    message: Message
+    """May hold coded arrays."""
+    weight: jax.Array
+    """Shape ()."""
+
+    def decode(self) -> tuple[Message, jax.Array]:
+        """(w m, w)."""
+        return jax.tree.map(lambda leaf: self.weight.astype(leaf.dtype) * leaf, decode(self.message)), self.weight
+
+
+def encode(message: Message) -> bytes:
+    """The bytes that travel: all arrays of the message one after the other, booleans as single bits.
+
+    Structure, shapes and static fields do not travel: both ends know them, since they run the same method.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> len(encode({"weight": jnp.zeros((2, 3), jnp.float32), "count": jnp.zeros((), jnp.int8)}))
+        25
+    """
+    return b"".join(_to_bytes(np.asarray(leaf)) for leaf in jax.tree.leaves(message))
+
+
+def _to_bytes(array: np.ndarray) -> bytes:
+    if array.dtype.kind == "b":
+        return np.packbits(array).tobytes()
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def from_bytes(data: bytes, like: Message) -> Message:
+    """The message that `encode` made these bytes of: its exact inverse.
+
+    Args:
+        data: bytes.
+        like: a message of the same structure, shapes and dtypes, whose values do not matter.
+
+    Raises:
+        ValueError: if there are too few or too many bytes for such a message.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> message = {"weight": jnp.array([1.5, -2.0], jnp.float32)}
+        >>> from_bytes(encode(message), like=message)["weight"].tolist()
+        [1.5, -2.0]
+    """
+    needed = num_bits(like) // 8
+    if len(data) != needed:
+        raise ValueError(f"{len(data)} bytes are no message like this one, which takes {needed}.")
+    leaves, start = [], 0
+    for leaf in jax.tree.leaves(like):
+        shape, dtype = jnp.shape(leaf), np.dtype(jnp.result_type(leaf))
+        size = _num_bytes(shape, dtype)
+        leaves.append(_from_bytes(data[start : start + size], shape, dtype))
+        start += size
+    return jax.tree.structure(like).unflatten(leaves)
+
+
+def _from_bytes(data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "b":
+        return np.unpackbits(np.frombuffer(data, np.uint8), count=math.prod(shape)).astype(bool).reshape(shape)
+    return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+
+def _num_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    return -(-math.prod(shape) // 8) if dtype.kind == "b" else math.prod(shape) * dtype.itemsize
+
+
+def num_bits(message: Message) -> int:
+    """8 × the length of `encode(message)`, also for a message whose shapes only are known (`jax.eval_shape`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> num_bits(jnp.zeros(10, jnp.float32)), num_bits(())
+        (320, 0)
+    """
+    leaves = jax.tree.leaves(message)
+    return 8 * sum(_num_bytes(jnp.shape(leaf), np.dtype(jnp.result_type(leaf))) for leaf in leaves)

@@ -1,0 +1,200 @@
+"""All numbers, in a few bits each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from consilience.errors import InvalidSpec
+from consilience.messages.coding import Coded
+from consilience.messages.compressors.compressor import Compressor
+from consilience.messages.packing import bits_for, pack, unpack
+
+
+class Signs(Coded):
+    """The sign of every number in one bit, 0 counting as positive, and one size for all."""
+
+    signs: jax.Array
+    """Bytes."""
+    size: jax.Array | None
+    """Shape (); `None` for 1, which does not travel."""
+    shape: tuple[int, ...] = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, array: jax.Array, size: jax.Array | None) -> Signs:
+        """The signs of `array`, times a size."""
+        return cls(jnp.packbits(array.reshape(-1) >= 0), size, array.shape, array.dtype)
+
+    def decode(self) -> jax.Array:
+        """± size."""
+        positive = jnp.unpackbits(self.signs, count=math.prod(self.shape)).astype(bool)
+        size = jnp.ones((), self.dtype) if self.size is None else self.size
+        return jnp.where(positive, size, -size).reshape(self.shape)
+
+
+class Levels(Coded):
+    """Every number as a multiple −s … s of a unit, in ⌈log₂(2s + 1)⌉ bits."""
+
+    levels: jax.Array
+    """Bytes."""
+    unit: jax.Array
+    """Shape ()."""
+    num_levels: int = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, levels: jax.Array, unit: jax.Array, num_levels: int) -> Levels:
+        """Whole numbers from −`num_levels` to `num_levels`, of any dtype, times a unit."""
+        shifted = (levels + num_levels).reshape(-1)
+        return cls(pack(shifted, bits_for(2 * num_levels + 1)), unit, num_levels, levels.shape)
+
+    def decode(self) -> jax.Array:
+        """Level times unit."""
+        shifted = unpack(self.levels, bits_for(2 * self.num_levels + 1), math.prod(self.shape))
+        return self.unit * (shifted.astype(self.unit.dtype) - self.num_levels).reshape(self.shape)
+
+
+def randomly_rounded(array: jax.Array, key: jax.Array) -> jax.Array:
+    """The whole number below or above, at random, so that the mean is the number; of the same dtype."""
+    # Bits of one width, so that runs in either precision round the same way.
+    uniform = jax.random.bits(key, array.shape, jnp.uint32).astype(array.dtype) * 2.0**-32
+    return jnp.floor(array + uniform)
+
+
+class Sign(Compressor):
+    """The sign of every number, times the mean magnitude: one bit each.
+
+    Source:
+        J. Bernstein et al., signSGD, ICML 2018 [bernstein2018]; with the mean magnitude, S. P. Karimireddy et al.,
+        Error feedback fixes SignSGD, ICML 2019 [karimireddy2019].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consilience.messages import num_bits
+        >>> num_bits(Sign().compress(jnp.ones(800, jnp.float32)))   # and 32 for the magnitude
+        832
+    """
+
+    def code(self, array: jax.Array, key: Any) -> Any:
+        """The signs, and the mean magnitude."""
+        return Signs.of(array, jnp.abs(array).mean())
+
+    def contraction(self, size: int) -> float:
+        """1/n: exactly ‖x‖₁²/(n‖x‖₂²), which is smallest if one number holds all."""
+        return 1 / size
+
+
+class UnitSign(Compressor):
+    """The sign of every number, ±1: one bit each and nothing else. What was large or small does not travel.
+
+    Source:
+        J. Bernstein et al., signSGD, ICML 2018, Algorithm 1 [bernstein2018].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consilience.messages import num_bits
+        >>> num_bits(UnitSign().compress(jnp.ones(800, jnp.float32)))
+        800
+    """
+
+    def code(self, array: jax.Array, key: Any) -> Any:
+        """The signs."""
+        return Signs.of(array, None)
+
+    def contraction(self, size: int) -> float:
+        """0: small numbers become large ones."""
+        return 0.0
+
+
+class QSGD(Compressor):
+    """Every number rounded at random to a multiple of ‖x‖/s, so that the mean is the number.
+
+    Source:
+        D. Alistarh et al., QSGD: communication-efficient SGD via gradient quantization and encoding, NeurIPS 2017,
+        Eq. (3) [alistarh2017], with levels in a fixed number of bits.
+
+    Attributes:
+        levels: s ≥ 1: the levels of one sign; ⌈log₂(2s + 1)⌉ bits for each number.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from consilience.messages import num_bits
+        >>> key = jax.random.key(0, impl="threefry2x32")
+        >>> num_bits(QSGD(levels=7).compress(jnp.ones(800, jnp.float32), key))   # 4 bits each, and the norm
+        3232
+    """
+
+    levels: int = eqx.field(static=True)
+    is_unbiased = True
+
+    def __check_init__(self) -> None:
+        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not 1 <= self.levels < 2**15:
+            raise InvalidSpec(
+                f"QSGD(levels={self.levels!r}): levels are counted in whole numbers from 1, and beyond 2¹⁵ nothing is "
+                "saved. Write levels=7 for 4 bits, or levels=127 for 8."
+            )
+
+    def code(self, array: jax.Array, key: Any) -> Any:
+        """Levels, and the norm over s as their unit."""
+        unit = jnp.linalg.norm(array.reshape(-1)) / self.levels
+        scaled = array / jnp.where(unit > 0, unit, 1)
+        # Rounding may leave |x|/‖x‖ above 1, and the level above s, by one ulp.
+        levels = jnp.clip(randomly_rounded(scaled, key), -self.levels, self.levels)
+        return Levels.of(levels, unit, self.levels)
+
+    def contraction(self, size: int) -> float:
+        """max(0, 1 − ω) with the variance ω = min(n/s², √n/s) of Lemma 3.1."""
+        s = self.levels
+        return max(0.0, 1 - min(size / s**2, size**0.5 / s))
+
+
+class Ternary(Compressor):
+    """−s, 0 or s at random with s = max |x|, so that the mean is the number: two bits each.
+
+    Source:
+        W. Wen et al., TernGrad: ternary gradients to reduce communication in distributed deep learning, NeurIPS 2017,
+        Eqs. (1)–(2), (9) [wen2017].
+
+    Attributes:
+        clipping: numbers beyond so many standard deviations are first cut back to there, which keeps s small, and the
+            mean only of what is within; `None` for no clipping.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from consilience.messages import decode
+        >>> key = jax.random.key(0, impl="threefry2x32")
+        >>> sorted({abs(x) for x in decode(Ternary(clipping=None).compress(jnp.array([2.0, -1.0, 0.0]), key)).tolist()})
+        [0.0, 2.0]
+    """
+
+    clipping: float | None = eqx.field(static=True, default=2.5)
+
+    def __check_init__(self) -> None:
+        if self.clipping is not None and not self.clipping > 0:
+            raise InvalidSpec(
+                f"Ternary(clipping={self.clipping!r}): numbers are cut back to so many standard deviations, which must "
+                "be more than 0. Write clipping=2.5, or clipping=None for none."
+            )
+
+    @property
+    def is_unbiased(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of what clipping leaves."""
+        return self.clipping is None
+
+    def code(self, array: jax.Array, key: Any) -> Any:
+        """The signs of those that are drawn, and the largest magnitude."""
+        if self.clipping is not None:
+            bound = self.clipping * array.std()
+            array = jnp.clip(array, -bound, bound)
+        largest = jnp.abs(array).max()
+        drawn = randomly_rounded(jnp.abs(array) / jnp.where(largest > 0, largest, 1), key)
+        return Levels.of(jnp.sign(array) * drawn, largest, 1)
+
+    def contraction(self, size: int) -> float:
+        """0: E‖C(x) − x‖² = Σ |x|(s − |x|) may exceed ‖x‖²."""
+        return 1.0 if size == 1 and self.clipping is None else 0.0
