@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import consilience as cs
-from consilience.algorithms import DGD, Algorithm, Entry, Isolated, check, checks
-from consilience.algorithms.catalog import SECTIONS
+from consilience.algorithms import DGD, SECTIONS, Algorithm, Entry, Isolated, check, checks
 from consilience.errors import InvalidSpec, UnknownName
+from consilience.graphs import Graph
 from registries import CATALOG, assert_simulator_equals_oracle, directed_cycle, weighted_star
 
 every_entry = pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
@@ -26,7 +26,7 @@ every_entry = pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.
 def test_entry_passes_the_conformance_suite(entry: Entry) -> None:
     report = check(entry.example())
     assert report.passed, str(report)
-    assert report.num_checks == 12
+    assert report.num_checks == 14
 
 
 @every_entry
@@ -43,22 +43,34 @@ def test_entry_documents_its_hyper_parameters(entry: Entry) -> None:
     assert set(entry.representative) <= documented
 
 
-@every_entry
-def test_simulator_equals_oracle_on_the_complete_graph(entry: Entry) -> None:
-    assert_simulator_equals_oracle(entry.example(), graph=cs.graphs.complete(4), batch_size=2)
+def accepts(algorithm: Algorithm, graph: Graph) -> bool:
+    try:
+        cs.algorithms.check_pair(algorithm, graph, algorithm.default_mixing(graph))
+    except cs.errors.IncompatiblePair:
+        return False
+    return True
 
 
-@pytest.mark.parametrize(
-    "entry", [entry for entry in CATALOG if "complete" not in entry.example().requires], ids=lambda entry: entry.name
-)
-def test_simulator_equals_oracle_on_a_weighted_star_beside_a_directed_cycle(entry: Entry) -> None:
+def star_beside_a_directed_cycle() -> Graph:
     star, cycle = weighted_star(3).adjacency, directed_cycle(3).adjacency
-    both = cs.graphs.from_adjacency(np.block([[star, np.zeros((3, 3))], [np.zeros((3, 3)), cycle]]))
-    assert_simulator_equals_oracle(entry.example(), graph=both)
+    return cs.graphs.from_adjacency(np.block([[star, np.zeros((3, 3))], [np.zeros((3, 3)), cycle]]))
+
+
+GRAPHS = (cs.graphs.complete(4), star_beside_a_directed_cycle(), weighted_star(4), directed_cycle(4), cs.graphs.path(4))
+
+
+@every_entry
+def test_simulator_equals_oracle(entry: Entry) -> None:
+    """On the complete graph if the method accepts it, and on one more: the worst that it accepts."""
+    algorithm = entry.example()
+    accepted = [graph for graph in GRAPHS if accepts(algorithm, graph)]
+    assert accepted
+    for graph in accepted[:2]:
+        assert_simulator_equals_oracle(algorithm, graph=graph, batch_size=2 if graph is accepted[0] else None)
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in CATALOG if "complete" in entry.example().requires], ids=lambda entry: entry.name
+    "entry", [entry for entry in CATALOG if "complete" in entry.needs], ids=lambda entry: entry.name
 )
 def test_methods_that_average_over_everybody_refuse_other_graphs(entry: Entry) -> None:
     graph = weighted_star()
@@ -67,9 +79,19 @@ def test_methods_that_average_over_everybody_refuse_other_graphs(entry: Entry) -
         cs.algorithms.check_pair(algorithm, graph, algorithm.default_mixing(graph))
 
 
+@every_entry
+def test_entry_cites_a_source_that_is_there(entry: Entry) -> None:
+    assert entry.citations
+    assert cs.algorithms.cite(*entry.citations).count("@") >= len(entry.citations)
+
+
+def test_every_reference_is_cited() -> None:
+    assert set(cs.algorithms.references()) == {key for entry in CATALOG for key in entry.citations}
+
+
 def test_make_knows_every_entry_and_suggests_names() -> None:
     for entry in CATALOG:
-        assert type(cs.algorithms.make(entry.name, **entry.representative)) is entry.algorithm
+        assert type(cs.algorithms.make(entry.name, **entry.representative)) is type(entry.example())
     with pytest.raises(UnknownName, match="Did you mean 'dgd'"):
         cs.algorithms.make("dgdd")
     with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
@@ -180,4 +202,4 @@ def test_check_reports_every_failure_and_goes_on(monkeypatch: pytest.MonkeyPatch
     report = check(StartsElsewhere(learning_rate=0.1))
     assert not report.passed
     assert list(report.failures) == [f"starts at the given parameters ({dtype})" for dtype in ("float32", "float64")]
-    assert str(report).startswith("StartsElsewhere: 8 of 10 checks passed")
+    assert str(report).startswith("StartsElsewhere: 10 of 12 checks passed")

@@ -207,7 +207,7 @@ def test_methods_are_checked(command: Command, monkeypatch: pytest.MonkeyPatch) 
     assert command("check", "methods.py:good") == Done(0, "Mine: passed\n", "")
     assert command("check", "methods.py:bad") == Done(1, "Mine: [failed]\n", "")
     entries = cs.algorithms.catalog().values()
-    assert command("check").out == "".join(f"{entry.algorithm.__name__}: passed\n" for entry in entries)
+    assert command("check").out == "".join(f"{type(entry.example()).__name__}: passed\n" for entry in entries)
     assert command("check", "dgd").out == "DGD: passed\n"
     assert_one_paragraph(command("check", "methods.py:other"), "'other' in methods.py is 3", "must be an instance of")
     assert_one_paragraph(command("check", "methods.py:missing"), "'missing' in methods.py is None")

@@ -17,12 +17,14 @@ from consilience.algorithms.algorithm import (
     local_sgd,
     regularised,
 )
-from consilience.algorithms.catalog import Entry, catalog, make
+from consilience.algorithms.catalog import catalog, make
 from consilience.algorithms.checks import check
 from consilience.algorithms.choco_sgd import ChocoSGD
+from consilience.algorithms.citations import cite, references
 from consilience.algorithms.decentralised_sgd import DGD, AdaptThenCombine, CombineThenAdapt, Isolated
 from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.elastic_averaging import AsynchronousElasticAveraging, ElasticAveraging
+from consilience.algorithms.entry import SECTIONS, Entry
 from consilience.algorithms.federated_averaging import FederatedAveraging
 from consilience.algorithms.optimisers import OPTIMISERS, Adam, Lion, Momentum, Optimiser, Plain
 from consilience.algorithms.parallel_sgd import ParallelSGD
@@ -34,6 +36,7 @@ __all__ = [
     "LEARNER",
     "OPTIMISERS",
     "REQUIREMENTS",
+    "SECTIONS",
     "SERVER",
     "Adam",
     "AdaptThenCombine",
@@ -61,11 +64,13 @@ __all__ = [
     "catalog",
     "check",
     "check_pair",
+    "cite",
     "contexts",
     "deliver",
     "descend",
     "local_sgd",
     "make",
+    "references",
     "regularised",
     "run_round",
 ]

@@ -1,11 +1,9 @@
-"""The methods by name, and what their docstrings say of them."""
+"""The methods by name."""
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,49 +12,18 @@ from consilience.algorithms.choco_sgd import ChocoSGD
 from consilience.algorithms.decentralised_sgd import DGD, AdaptThenCombine, CombineThenAdapt, Isolated
 from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.elastic_averaging import AsynchronousElasticAveraging, ElasticAveraging
+from consilience.algorithms.entry import Entry
 from consilience.algorithms.federated_averaging import FederatedAveraging
+from consilience.algorithms.optimisers import OPTIMISERS
 from consilience.algorithms.parallel_sgd import ParallelSGD
 from consilience.algorithms.triadic_coupling import TriadicCoupling
 from consilience.errors import InvalidSpec, UnknownName
-from consilience.messages import QSGD, TopK
-
-SECTIONS = ("Update rule", "Reduces to", "Cost", "Assumes", "Known limits", "Source", "Attributes", "Example")
-"""Sections that the docstring of every catalog entry has."""
+from consilience.messages import COMPRESSORS, MEMORIES, QSGD, TopK
+from consilience.naming import make_named
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A method of the catalog.
-
-    Attributes:
-        name: the name by which specs and the command line know it.
-        algorithm: the class.
-        representative: hyper-parameters of a typical instance, on which the conformance suite runs.
-    """
-
-    name: str
-    algorithm: type[Algorithm]
-    representative: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.algorithm) or "").splitlines()[0]
-
-    @property
-    def sections(self) -> dict[str, str]:
-        """The sections of the docstring, by name."""
-        text = inspect.getdoc(self.algorithm) or ""
-        parts = re.split(rf"^({'|'.join(SECTIONS)}):\s*$", text, flags=re.MULTILINE)
-        return {name: inspect.cleandoc(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)}
-
-    def example(self) -> Algorithm:
-        """A typical instance."""
-        return self.algorithm(**self.representative)
-
-
-def _entry(name: str, algorithm: type[Algorithm], **representative: Any) -> tuple[str, Entry]:
-    return name, Entry(name, algorithm, MappingProxyType(representative))
+def _entry(name: str, method: Callable[..., Algorithm], **representative: Any) -> tuple[str, Entry]:
+    return name, Entry(name, method, MappingProxyType(representative))
 
 
 _CATALOG: Mapping[str, Entry] = MappingProxyType(
@@ -100,11 +67,24 @@ _CATALOG: Mapping[str, Entry] = MappingProxyType(
 )
 
 
+_SLOTS: Mapping[str, tuple[str, Mapping[str, Callable[..., Any]]]] = MappingProxyType(
+    {
+        "compressor": ("compressor", COMPRESSORS),
+        "broadcast_compressor": ("compressor", COMPRESSORS),
+        "memory": ("memory", MEMORIES),
+        "optimiser": ("optimiser", OPTIMISERS),
+        "local": ("optimiser", OPTIMISERS),
+        "server": ("optimiser", OPTIMISERS),
+    }
+)
+"""Hyper-parameters that hold a part of a method → what it is, and where it is found by name."""
+
+
 def catalog() -> Mapping[str, Entry]:
     """All methods, by name.
 
     Example:
-        >>> catalog()["dgd"].algorithm.__name__
+        >>> catalog()["dgd"].method.__name__
         'DGD'
         >>> catalog()["dgd"].sections["Cost"]
         'one message of the size of the model per edge and round; one gradient.'
@@ -115,22 +95,25 @@ def catalog() -> Mapping[str, Entry]:
 def make(name: str, **hyper_parameters: Any) -> Algorithm:
     """The method of that name; for specs that are text.
 
+    Slots may be named, too: compressor="sign", or compressor={"name": "top_k", "fraction": 0.1}.
+
     Raises:
-        UnknownName: if there is no such method.
-        InvalidSpec: for a hyper-parameter that it does not have.
+        UnknownName: if there is no such method, hyper-parameter, or part of that name.
+        InvalidSpec: for a hyper-parameter that is missing or wrong.
 
     Example:
-        >>> make("dgd", learning_rate=0.1)
-        DGD(learning_rate=0.1)
+        >>> make("choco_sgd", learning_rate=0.1, compressor={"name": "top_k", "fraction": 0.1}).compressor
+        TopK(fraction=0.1)
     """
     if name not in _CATALOG:
         raise UnknownName.among("method", name, _CATALOG)
-    algorithm = _CATALOG[name].algorithm
-    known = list(inspect.signature(algorithm).parameters)
+    method = _CATALOG[name].method
+    known = list(inspect.signature(method).parameters)
     for parameter in hyper_parameters:
         if parameter not in known:
             raise UnknownName.among(f"hyper-parameter of {name}", parameter, known)
+    made = {key: make_named(*_SLOTS[key], value) if key in _SLOTS else value for key, value in hyper_parameters.items()}
     try:
-        return algorithm(**hyper_parameters)
+        return method(**made)
     except TypeError as error:
         raise InvalidSpec(f"{name} lacks a hyper-parameter: {error}. It takes {', '.join(known)}.") from error

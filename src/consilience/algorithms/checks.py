@@ -1,11 +1,13 @@
 """The conformance suite: what every method must satisfy, runnable on anybody's method.
 
 Each check takes a `Problem` and raises `AssertionError` with an explanation. `check` runs them all on a small problem:
-three agents with different quadratic losses, on the complete graph unless another graph is given.
+three agents with different quadratic losses, on the first of a few graphs that the method accepts unless another one is
+given.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,9 @@ import numpy as np
 
 from consilience.algorithms.algorithm import Algorithm, Local, State, check_pair
 from consilience.algorithms.run_round import Network, contexts, deliver, run_round
-from consilience.graphs import Graph, complete
+from consilience.errors import IncompatiblePair
+from consilience.graphs import Graph, complete, cycle, path
+from consilience.messages import encode, from_bytes, num_bits
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Problem:
 def quadratic_problem(algorithm: Algorithm, *, graph: Graph | None = None, dtype: Any = None) -> Problem:
     """`algorithm` on agents whose losses are quadratics with different minima and curvatures, of both signs."""
     dtype = dtype or jnp.result_type(float)
-    graph = graph or complete(3)
+    graph = graph or _accepted_graph(algorithm)
     mixing = algorithm.default_mixing(graph)
     check_pair(algorithm, graph, mixing)
     random = np.random.default_rng(0)
@@ -71,6 +75,15 @@ def quadratic_problem(algorithm: Algorithm, *, graph: Graph | None = None, dtype
     )
     cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype) if _is_real(leaf) else leaf, algorithm)
     return Problem(cast, Network(graph, mixing), locals_, params)
+
+
+def _accepted_graph(algorithm: Algorithm) -> Graph:
+    """A graph of three agents that the method can work with; the complete one if it refuses all."""
+    for graph in (complete(3), path(3), cycle(3, directed=True)):
+        with contextlib.suppress(IncompatiblePair):
+            check_pair(algorithm, graph, algorithm.default_mixing(graph))
+            return graph
+    return complete(3)
 
 
 def _linear(params: Any, inputs: jax.Array) -> jax.Array:
@@ -184,6 +197,22 @@ def check_hyper_parameters_sweep(problem: Problem) -> None:
         )
 
 
+def check_bits_are_counted(problem: Problem) -> None:
+    """Every message is a pytree of arrays that becomes bytes and comes back the same."""
+    algorithm = problem.algorithm
+    states = problem.run(num_rounds=1)
+    for exchange in range(algorithm.num_exchanges):
+        who = contexts(algorithm, problem.network, round=1, exchange=exchange, seed=0)
+        for state, local, context in zip(states, problem.locals, who, strict=True):
+            _, message = algorithm.emit(state, local, context)
+            data = encode(message)
+            assert 8 * len(data) == num_bits(message), f"{len(data)} bytes were counted as {num_bits(message)} bits"
+            for sent, received in zip(
+                jax.tree.leaves(message), jax.tree.leaves(from_bytes(data, message)), strict=True
+            ):
+                assert np.array_equal(np.asarray(sent), received), "a message does not survive its way through bytes"
+
+
 CHECKS: tuple[Callable[[Problem], None], ...] = (
     check_starts_at_the_given_parameters,
     check_is_pure,
@@ -191,6 +220,7 @@ CHECKS: tuple[Callable[[Problem], None], ...] = (
     check_stays_finite,
     check_vectorises_over_agents,
     check_hyper_parameters_sweep,
+    check_bits_are_counted,
 )
 """The checks, in the order in which they run."""
 
@@ -224,7 +254,7 @@ def check(algorithm: Algorithm, *, graph: Graph | None = None) -> Report:
 
     Args:
         algorithm: an instance with typical hyper-parameters (a learning rate near 0.1 suits the test problem).
-        graph: the graph to run on, if not the complete graph of three agents.
+        graph: the graph to run on, if not one of three agents that the method accepts.
 
     Returns:
         What passed and what failed, with reasons; `str(report)` is readable.
@@ -232,7 +262,7 @@ def check(algorithm: Algorithm, *, graph: Graph | None = None) -> Report:
     Example:
         >>> from consilience import algorithms
         >>> print(algorithms.check(algorithms.DGD(learning_rate=0.1)))
-        DGD: 12 of 12 checks passed
+        DGD: 14 of 14 checks passed
     """
     failures = {}
     for dtype in (jnp.float32, jnp.float64):

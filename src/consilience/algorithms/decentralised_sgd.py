@@ -142,7 +142,7 @@ class Isolated(LocalSGD):
     Known limits:
         an agent never learns what is not in its shard: the baseline of every comparison.
     Source:
-        the uncoupled limit of paper 001, Eq. (2).
+        the uncoupled limit of paper 001, Eq. (2) [arolafernandez2023].
 
     Attributes:
         learning_rate: η > 0, per local step.

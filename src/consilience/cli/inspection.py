@@ -244,7 +244,7 @@ def _explainable() -> dict[str, object]:
     from consilience.tasks.partitions import PARTITIONS
 
     return {
-        **{name: entry.algorithm for name, entry in catalog().items()},
+        **{name: entry.method for name, entry in catalog().items()},
         **{name: observable.measure for name, observable in OBSERVABLES.items()},
         **FAMILIES,
         **MODELS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consilience.messages.catalog import COMPRESSORS, make_compressor
+from consilience.messages.catalog import COMPRESSORS, MEMORIES, make_compressor
 from consilience.messages.coding import Coded, Message, Weighted, decode, encode, from_bytes, num_bits
 from consilience.messages.compressors import (
     QSGD,
@@ -24,6 +24,7 @@ from consilience.messages.memory import Differences, ErrorFeedback, Memory, NoMe
 
 __all__ = [
     "COMPRESSORS",
+    "MEMORIES",
     "QSGD",
     "Coded",
     "Compressor",

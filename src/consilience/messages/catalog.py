@@ -1,14 +1,14 @@
-"""Compressors by name, for specs that are text."""
+"""Compressors and memories by name, for specs that are text."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from consilience.errors import InvalidSpec, UnknownName
 from consilience.messages.compressors import QSGD, Compressor, Identity, LowRank, RandomK, Sign, Ternary, TopK, UnitSign
+from consilience.messages.memory import Differences, ErrorFeedback, Memory, NoMemory
+from consilience.naming import make_named
 
 COMPRESSORS: Mapping[str, type[Compressor]] = MappingProxyType(
     {
@@ -24,8 +24,13 @@ COMPRESSORS: Mapping[str, type[Compressor]] = MappingProxyType(
 )
 """Name → class."""
 
+MEMORIES: Mapping[str, type[Memory]] = MappingProxyType(
+    {"none": NoMemory, "error_feedback": ErrorFeedback, "differences": Differences}
+)
+"""Name → class."""
 
-def make_compressor(given: Compressor | str | Mapping[str, Any]) -> Compressor:
+
+def make_compressor(given: Any) -> Compressor:
     """A compressor from its name, from a table of a name and its settings, or as it is.
 
     Raises:
@@ -36,20 +41,4 @@ def make_compressor(given: Compressor | str | Mapping[str, Any]) -> Compressor:
         >>> make_compressor({"name": "top_k", "fraction": 0.1})
         TopK(fraction=0.1)
     """
-    if isinstance(given, Compressor):
-        return given
-    table = {"name": given} if isinstance(given, str) else dict(given)
-    name = str(table.pop("name", None))
-    if name not in COMPRESSORS:
-        raise UnknownName.among("compressor", name, COMPRESSORS)
-    known = list(inspect.signature(COMPRESSORS[name]).parameters)
-    for setting in table:
-        if setting not in known:
-            raise UnknownName.among(f"setting of the compressor {name}", setting, known)
-    try:
-        return COMPRESSORS[name](**table)
-    except TypeError as error:
-        raise InvalidSpec(
-            f"The compressor {name} lacks a setting: {error}. It takes {', '.join(known)}: write "
-            f'{{name = "{name}", {known[0]} = ...}}.'
-        ) from error
+    return make_named("compressor", COMPRESSORS, given)
