@@ -24,6 +24,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/pyright
 
 docs: $(VENV)/.installed-test
+	$(BIN)/python -m consilience.algorithms.page docs/catalog/README.md
 	$(BIN)/python -m pytest tests/interface/test_documentation.py tests/interface/test_conventions.py
 
 bench: $(VENV)/.installed-bench $(VENV)-torch/.installed

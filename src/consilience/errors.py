@@ -9,6 +9,7 @@
     └── StoreError (RuntimeError)         a store that cannot be read or written
 
     StabilityWarning (UserWarning)        a run that the linear theory says will diverge
+    WastefulWarning (UserWarning)         a compressor that saves nothing
 
 Every message is one paragraph: the value seen, why it cannot work, what to write instead.
 Divergence is not an exception: it is an outcome, recorded in the result.
@@ -60,6 +61,10 @@ class NotEnoughMemory(ConsilienceError, MemoryError):
 
 class StoreError(ConsilienceError, RuntimeError):
     """A result store that cannot be read or written."""
+
+
+class WastefulWarning(UserWarning):
+    """A compressor whose messages are not smaller than what they stand for."""
 
 
 class StabilityWarning(UserWarning):

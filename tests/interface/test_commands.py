@@ -29,7 +29,7 @@ from commands import (  # noqa: F401 (fixtures)
 )
 
 import consilience as cs
-from consilience.cli.inspection import KINDS
+from consilience.cli.catalog import KINDS
 from consilience.experiments import Computation, TransitionPrediction, compute, resolve_spec
 from consilience.experiments.spec import EXAMPLE
 from consilience.store import Store

@@ -17,6 +17,7 @@ import pytest
 import typer
 
 import consilience as cs
+from consilience.algorithms.page import catalog_page
 from consilience.cli.main import app
 from consilience.experiments import resolve_spec
 
@@ -76,6 +77,7 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
     [
         "getting-started.md",
         "extending.md",
+        "write-your-own.md",
         "executors.md",
         "large-populations.md",
         "performance.md",
@@ -88,6 +90,12 @@ def test_the_code_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     assert list(blocks(ROOT / "docs" / page, "python"))
     run_blocks(ROOT / "docs" / page)
+
+
+def test_the_catalog_page_is_made_of_the_docstrings() -> None:
+    """`make docs` writes it."""
+    written = (ROOT / "docs" / "catalog" / "README.md").read_text(encoding="utf-8")
+    assert written == catalog_page()
 
 
 def test_specs_on_pages_resolve() -> None:

@@ -17,8 +17,8 @@ from consilience.algorithms.algorithm import (
     local_sgd,
     regularised,
 )
-from consilience.algorithms.catalog import catalog, make
-from consilience.algorithms.checks import check
+from consilience.algorithms.catalog import catalog, make, other_methods
+from consilience.algorithms.checks import accepted_graph, check
 from consilience.algorithms.choco_sgd import ChocoSGD
 from consilience.algorithms.citations import cite, references
 from consilience.algorithms.decentralised_sgd import DGD, AdaptThenCombine, CombineThenAdapt, Isolated
@@ -28,6 +28,7 @@ from consilience.algorithms.entry import SECTIONS, Entry
 from consilience.algorithms.federated_averaging import FederatedAveraging
 from consilience.algorithms.optimisers import OPTIMISERS, Adam, Lion, Momentum, Optimiser, Plain
 from consilience.algorithms.parallel_sgd import ParallelSGD
+from consilience.algorithms.parameters_as_state import LocalSGD, LocalSteps, ParametersAsState
 from consilience.algorithms.run_round import Network, contexts, deliver, run_round
 from consilience.algorithms.triadic_coupling import TriadicCoupling
 
@@ -53,14 +54,18 @@ __all__ = [
     "Isolated",
     "Lion",
     "Local",
+    "LocalSGD",
+    "LocalSteps",
     "Message",
     "Momentum",
     "Network",
     "Optimiser",
     "ParallelSGD",
+    "ParametersAsState",
     "Plain",
     "State",
     "TriadicCoupling",
+    "accepted_graph",
     "catalog",
     "check",
     "check_pair",
@@ -70,6 +75,7 @@ __all__ = [
     "descend",
     "local_sgd",
     "make",
+    "other_methods",
     "references",
     "regularised",
     "run_round",

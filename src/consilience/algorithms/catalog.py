@@ -92,6 +92,19 @@ def catalog() -> Mapping[str, Entry]:
     return _CATALOG
 
 
+_OTHERS: Mapping[str, Entry] = MappingProxyType({})
+
+
+def other_methods() -> Mapping[str, Entry]:
+    """Methods that are no algorithms, by name: schedules of who mixes when, and what is fitted once and put together.
+
+    Example:
+        >>> set(other_methods()).isdisjoint(catalog())
+        True
+    """
+    return _OTHERS
+
+
 def make(name: str, **hyper_parameters: Any) -> Algorithm:
     """The method of that name; for specs that are text.
 

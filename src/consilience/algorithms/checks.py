@@ -51,7 +51,7 @@ class Problem:
 def quadratic_problem(algorithm: Algorithm, *, graph: Graph | None = None, dtype: Any = None) -> Problem:
     """`algorithm` on agents whose losses are quadratics with different minima and curvatures, of both signs."""
     dtype = dtype or jnp.result_type(float)
-    graph = graph or _accepted_graph(algorithm)
+    graph = graph or accepted_graph(algorithm) or complete(3)
     mixing = algorithm.default_mixing(graph)
     check_pair(algorithm, graph, mixing)
     random = np.random.default_rng(0)
@@ -77,13 +77,19 @@ def quadratic_problem(algorithm: Algorithm, *, graph: Graph | None = None, dtype
     return Problem(cast, Network(graph, mixing), locals_, params)
 
 
-def _accepted_graph(algorithm: Algorithm) -> Graph:
-    """A graph of three agents that the method can work with; the complete one if it refuses all."""
-    for graph in (complete(3), path(3), cycle(3, directed=True)):
+def accepted_graph(algorithm: Algorithm, num_agents: int = 3) -> Graph | None:
+    """The first that a method accepts of the complete graph, a path and a directed cycle; `None` if it refuses all.
+
+    Example:
+        >>> from consilience.algorithms import DGD
+        >>> accepted_graph(DGD(learning_rate=0.1), 5).name
+        'complete(5)'
+    """
+    for graph in (complete(num_agents), path(num_agents), cycle(num_agents, directed=True)):
         with contextlib.suppress(IncompatiblePair):
             check_pair(algorithm, graph, algorithm.default_mixing(graph))
             return graph
-    return complete(3)
+    return None
 
 
 def _linear(params: Any, inputs: jax.Array) -> jax.Array:

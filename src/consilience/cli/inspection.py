@@ -1,8 +1,7 @@
-"""`consilience list`, `show`, `plot`, `explain`, `data` and `check`: what there is, and what it means."""
+"""`consilience show`, `plot`, `data` and `check`: what is stored, which data are there, whether a method works."""
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consilience.cli.application import app
-from consilience.cli.console import messages, print_json, print_table, results
+from consilience.cli.console import print_json, print_table, results
 from consilience.cli.options import DataDir, Json, Output, StorePath
 
 if TYPE_CHECKING:
@@ -19,100 +18,11 @@ if TYPE_CHECKING:
 
     from consilience.store import Run, Store
 
-KINDS = ("runs", "recipes", "algorithms", "observables", "graphs", "models", "partitions", "datasets")
-
 
 def _store(path: str | None) -> Store:
     from consilience.store import Store
 
     return Store(path) if path else Store.default()
-
-
-def _kind_members(kind: str) -> dict[str, str]:
-    """Name → summary, of everything of one kind."""
-    if kind == "recipes":
-        from consilience.recipes import RECIPES
-
-        return {name: recipe.summary for name, recipe in RECIPES.items()}
-    if kind == "algorithms":
-        from consilience.algorithms import catalog
-
-        return {name: entry.summary for name, entry in catalog().items()}
-    if kind == "observables":
-        from consilience.observables import OBSERVABLES
-
-        return {name: _first_line(observable.measure) for name, observable in OBSERVABLES.items()}
-    if kind == "graphs":
-        from consilience.graphs import FAMILIES
-
-        return {name: _first_line(family) for name, family in FAMILIES.items()}
-    if kind == "models":
-        from consilience.models import FAMILIES as MODELS
-
-        return {name: _first_line(family) for name, family in MODELS.items()}
-    from consilience.tasks import DATA_SETS
-    from consilience.tasks.partitions import PARTITIONS
-
-    if kind == "partitions":
-        return {name: _first_line(partition) for name, partition in PARTITIONS.items()}
-    return dict.fromkeys(DATA_SETS, "")
-
-
-def _first_line(thing: object) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
-
-
-@app.command("list")
-def list_(
-    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))] = "runs",
-    store: StorePath = None,
-    json: Json = False,
-) -> None:
-    """List the runs in the store, or what can be named in specs and commands."""
-    from consilience.errors import UnknownName
-
-    if kind not in KINDS:
-        raise UnknownName.among("kind of thing to list", kind, KINDS)
-    if kind == "runs":
-        _list_runs(_store(store), json)
-        return
-    members = _kind_members(kind)
-    if json:
-        print_json(members)
-    else:
-        width = max(map(len, members))
-        for name, summary in members.items():
-            results.print(f"{name:{width}}  {summary}", markup=False)
-
-
-def _list_runs(store: Store, json: bool) -> None:
-    runs = store.runs()
-    if json:
-        print_json(
-            [
-                {
-                    "id": run.id, "attempt": run.attempt, "title": run.title, "cells_done": run.cells_done,
-                    "cells_total": run.cells_total, "bytes": run.num_bytes, "problem": run.problem,
-                    "updated": run.updated.isoformat() if run.updated else None,
-                }
-                for run in runs
-            ]
-        )  # fmt: skip
-        return
-    if not runs:
-        messages.print(f"No runs in {store.path}. `consilience reproduce figure-3 --quick` makes some.")
-        return
-    rows = [
-        [
-            run.id[:12],
-            f"{run.cells_done}/{run.cells_total}" if run.cells_total is not None else str(run.cells_done),
-            f"{run.num_bytes / 2**20:.1f} MB",
-            f"{run.updated:%Y-%m-%d %H:%M}" if run.updated else "",
-            run.problem or run.title or "",
-        ]
-        for run in runs
-    ]
-    print_table(f"runs in {store.path}", ["run", "done", "size", "updated (UTC)", "title"], rows)
 
 
 @app.command()
@@ -215,42 +125,6 @@ def plot(
         )
     for path in plots.save(plots.overview(dataset), output, f"run-{found.short_id}"):
         results.print(f"figure: {path}", markup=False)
-
-
-@app.command()
-def explain(
-    name: Annotated[str, typer.Argument(help="An algorithm, observable, graph, model, recipe, or `spec`.")],
-) -> None:
-    """Explain a name: what it is, its update rule or arguments, its source."""
-    from consilience.errors import UnknownName
-
-    if name == "spec":
-        from consilience.experiments.spec import EXAMPLE
-
-        results.print(EXAMPLE, markup=False, end="")
-        return
-    things = _explainable()
-    if name not in things:
-        raise UnknownName.among("name to explain", name, [*things, "spec"])
-    results.print(f"{name}\n\n{inspect.getdoc(things[name])}", markup=False)
-
-
-def _explainable() -> dict[str, object]:
-    from consilience.algorithms import catalog
-    from consilience.graphs import FAMILIES
-    from consilience.models import FAMILIES as MODELS
-    from consilience.observables import OBSERVABLES
-    from consilience.recipes import RECIPES
-    from consilience.tasks.partitions import PARTITIONS
-
-    return {
-        **{name: entry.method for name, entry in catalog().items()},
-        **{name: observable.measure for name, observable in OBSERVABLES.items()},
-        **FAMILIES,
-        **MODELS,
-        **PARTITIONS,
-        **{name: recipe.module for name, recipe in RECIPES.items()},
-    }
 
 
 @app.command()

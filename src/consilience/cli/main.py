@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from consilience.cli import compare, experiments, inspection, launch, predict, predict_rounds, reproduce  # noqa: F401 (they register their commands)
+from consilience.cli import (  # noqa: F401 (they register their commands)
+    catalog,
+    compare,
+    experiments,
+    inspection,
+    launch,
+    predict,
+    predict_rounds,
+    reproduce,
+)
 from consilience.cli.application import app
 from consilience.cli.console import messages, print_error, show_warnings
 from consilience.errors import ConsilienceError

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from consilience.messages.compressors import QSGD, Compressor, Identity, LowRank, RandomK, Sign, Ternary, TopK, UnitSign
+from consilience.messages.compressors import (
+    QSGD,
+    Compressor,
+    EvenSteps,
+    Identity,
+    LowRank,
+    Majority,
+    RandomK,
+    Sign,
+    Ternary,
+    TopK,
+    UnitSign,
+)
 from consilience.messages.memory import Differences, ErrorFeedback, Memory, NoMemory
 from consilience.naming import make_named
 
@@ -17,6 +29,8 @@ COMPRESSORS: Mapping[str, type[Compressor]] = MappingProxyType(
         "random_k": RandomK,
         "sign": Sign,
         "unit_sign": UnitSign,
+        "majority": Majority,
+        "even_steps": EvenSteps,
         "qsgd": QSGD,
         "ternary": Ternary,
         "low_rank": LowRank,

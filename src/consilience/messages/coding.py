@@ -102,7 +102,7 @@ def from_bytes(data: bytes, like: Message) -> Message:
         raise ValueError(f"{len(data)} bytes are no message like this one, which takes {needed}.")
     leaves, start = [], 0
     for leaf in jax.tree.leaves(like):
-        shape, dtype = jnp.shape(leaf), np.dtype(jnp.result_type(leaf))
+        shape, dtype = jnp.shape(leaf), _dtype(leaf)
         size = _num_bytes(shape, dtype)
         leaves.append(_from_bytes(data[start : start + size], shape, dtype))
         start += size
@@ -113,6 +113,11 @@ def _from_bytes(data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndar
     if dtype.kind == "b":
         return np.unpackbits(np.frombuffer(data, np.uint8), count=math.prod(shape)).astype(bool).reshape(shape)
     return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+
+def _dtype(leaf: Any) -> np.dtype:
+    # JAX would take double precision for single outside of a block that allows it.
+    return np.dtype(leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf))
 
 
 def _num_bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
@@ -128,4 +133,4 @@ def num_bits(message: Message) -> int:
         (320, 0)
     """
     leaves = jax.tree.leaves(message)
-    return 8 * sum(_num_bytes(jnp.shape(leaf), np.dtype(jnp.result_type(leaf))) for leaf in leaves)
+    return 8 * sum(_num_bytes(jnp.shape(leaf), _dtype(leaf)) for leaf in leaves)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from consilience.algorithms import LEARNER, SERVER, Algorithm, check_pair
-from consilience.errors import IncompatiblePair, InvalidSpec, StabilityWarning
+from consilience.errors import IncompatiblePair, InvalidSpec, StabilityWarning, WastefulWarning
 from consilience.graphs import Graph, MixingMatrix, Schedules, check_support
+from consilience.messages import Compressor, Identity, num_bits
 from consilience.models import Model, Params, as_model, parameter_shapes
 from consilience.observables import Observable, check_observables, resolve
+from consilience.randomness import Purpose, key
 from consilience.tasks import Task
 
 DTYPES = ("float32", "float64")
@@ -170,6 +174,24 @@ def _check_outputs(model: Model, shapes: Params, task: Task) -> None:
         )
 
 
+def _wasteful_compressors(algorithm: Algorithm, shapes: Params, dtype: str) -> Iterator[str]:
+    """Says, one paragraph each, which compressors make messages of the size of the parameters no smaller."""
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), shapes)
+    for field in dataclasses.fields(algorithm):
+        compressor = getattr(algorithm, field.name)
+        if not isinstance(compressor, Compressor) or isinstance(compressor, Identity):
+            continue
+        with jax.enable_x64(dtype == "float64"):
+            compress = functools.partial(compressor.compress, key=key(0, Purpose.AGENT, 0, 0))
+            bits = num_bits(jax.eval_shape(compress, params))
+        if bits >= num_bits(params):
+            yield (
+                f"{field.name}={compressor} makes messages of {bits:,} bits of parameters of {num_bits(params):,}: it "
+                "loses something and saves nothing. Let less travel (a smaller fraction, rank or number of levels), or "
+                "write compressor=cs.messages.Identity()."
+            )
+
+
 def _check_schedules(schedules: Schedules, num_agents: int) -> None:
     """Refuse schedules whose values are not for this many agents, or for all of them if they are one number."""
     needed = {"active": 1, "roles": 1, "edges": 2, "mixing": 2, "adjacency": 2, "coupling": 0}
@@ -256,6 +278,8 @@ def resolve_experiment(
     for message in algorithm.warnings(graph, matrix):
         warnings.warn(message, StabilityWarning, stacklevel=3)
     shapes = parameter_shapes(model, task.input_shape, task.num_outputs)
+    for message in _wasteful_compressors(algorithm, shapes, dtype):
+        warnings.warn(message, WastefulWarning, stacklevel=3)
     _check_outputs(model, shapes, task)
     _check_schedules(schedules or Schedules(), graph.num_agents)
     return Experiment(

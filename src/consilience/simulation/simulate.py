@@ -79,6 +79,7 @@ def simulate(
     Warns:
         StabilityWarning: if linear theory says that the parameters will diverge. The run goes on, and its outcome says
             whether and in which round they did.
+        WastefulWarning: if a compressor's messages are not smaller than what they stand for.
 
     Example:
         >>> import consilience as cs

@@ -59,11 +59,33 @@ class Levels(Coded):
         return self.unit * (shifted.astype(self.unit.dtype) - self.num_levels).reshape(self.shape)
 
 
+class Steps(Coded):
+    """Numbers from −1 to 1 as whole numbers of even steps from −1."""
+
+    steps: jax.Array
+    """Bytes."""
+    num_steps: int = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+
+    def decode(self) -> jax.Array:
+        """−1 + 2 k / n, the same to the last bit wherever it is decoded."""
+        steps = unpack(self.steps, bits_for(self.num_steps + 1), math.prod(self.shape)).astype(self.dtype)
+        return ((2 * steps - self.num_steps) / self.num_steps).reshape(self.shape)
+
+
 def randomly_rounded(array: jax.Array, key: jax.Array) -> jax.Array:
-    """The whole number below or above, at random, so that the mean is the number; of the same dtype."""
-    # Bits of one width, so that runs in either precision round the same way.
-    uniform = jax.random.bits(key, array.shape, jnp.uint32).astype(array.dtype) * 2.0**-32
-    return jnp.floor(array + uniform)
+    """The whole number below or above, at random, so that the mean is the number; of the same dtype.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> randomly_rounded(jnp.array([-3.0, 0.0, 7.0]), jax.random.key(0, impl="threefry2x32")).tolist()
+        [-3.0, 0.0, 7.0]
+    """
+    # 24 bits in either precision: both draw the same numbers, which single precision holds without rounding them to 1.
+    uniform = (jax.random.bits(key, array.shape, jnp.uint32) >> 8).astype(array.dtype) * 2.0**-24
+    below = jnp.floor(array)
+    return below + (uniform < array - below)
 
 
 class Sign(Compressor):
@@ -108,6 +130,67 @@ class UnitSign(Compressor):
 
     def contraction(self, size: int) -> float:
         """0: small numbers become large ones."""
+        return 0.0
+
+
+class Majority(Compressor):
+    """What most votes say, ±1 in one bit, of a mean of votes ±1: what a server sends that counts them.
+
+    A tie is drawn, since one that always counted as + would push all parameters one way.
+
+    Source:
+        J. Bernstein et al., signSGD, ICML 2018, Algorithm 3 [bernstein2018].
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from consilience.messages import decode
+        >>> key = jax.random.key(0, impl="threefry2x32")
+        >>> decode(Majority().compress(jnp.array([0.5, -1.0, 0.25]), key)).tolist()
+        [1.0, -1.0, 1.0]
+    """
+
+    def code(self, array: jax.Array, key: Any) -> Any:
+        """The signs; drawn where as many said + as −."""
+        # A mean of votes is 0 but for rounding, or at least one over their number.
+        tied = jnp.abs(array) < float(jnp.finfo(array.dtype).eps) ** 0.5
+        coin = jnp.where(jax.random.bits(key, array.shape, jnp.uint32) >> 31, 1, -1).astype(array.dtype)
+        return Signs.of(jnp.where(tied, coin, array), None)
+
+    def contraction(self, size: int) -> float:
+        """0: a narrow majority becomes unanimous."""
+        return 0.0
+
+
+class EvenSteps(Compressor):
+    """Numbers from −1 to 1 rounded to −1, −1 + 2/n, …, 1: exact for a mean of n votes ±1, in ⌈log₂(n + 1)⌉ bits.
+
+    Attributes:
+        num_steps: n ≥ 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consilience.messages import decode
+        >>> sent = EvenSteps(3).compress(jnp.array([1.0, -1 / 3, 1 / 3, -1.0]))
+        >>> [round(x, 3) for x in decode(sent).tolist()], sent.steps.nbytes
+        ([1.0, -0.333, 0.333, -1.0], 1)
+    """
+
+    num_steps: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if isinstance(self.num_steps, bool) or not isinstance(self.num_steps, int) or self.num_steps < 1:
+            raise InvalidSpec(
+                f"EvenSteps(num_steps={self.num_steps!r}): the way from −1 to 1 is divided into a whole number of "
+                "steps, as many as agents vote. Write num_steps=8, say."
+            )
+
+    def code(self, array: jax.Array, key: Any) -> Any:
+        """How many steps each number is above −1."""
+        steps = jnp.clip(jnp.round((array.reshape(-1) + 1) * (self.num_steps / 2)), 0, self.num_steps)
+        return Steps(pack(steps, bits_for(self.num_steps + 1)), self.num_steps, array.shape, array.dtype)
+
+    def contraction(self, size: int) -> float:
+        """0: numbers beyond 1 are cut back to it."""
         return 0.0
 
 
@@ -162,7 +245,8 @@ class Ternary(Compressor):
 
     Attributes:
         clipping: numbers beyond so many standard deviations are first cut back to there, which keeps s small, and the
-            mean only of what is within; `None` for no clipping.
+            mean only of what is within; `None` for no clipping. Deviations are about 0, or arrays of one number, or of
+            equal ones, would be cut back to nothing.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -189,7 +273,7 @@ class Ternary(Compressor):
     def code(self, array: jax.Array, key: Any) -> Any:
         """The signs of those that are drawn, and the largest magnitude."""
         if self.clipping is not None:
-            bound = self.clipping * array.std()
+            bound = self.clipping * jnp.sqrt((array**2).mean())
             array = jnp.clip(array, -bound, bound)
         largest = jnp.abs(array).max()
         drawn = randomly_rounded(jnp.abs(array) / jnp.where(largest > 0, largest, 1), key)
