@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consilience.messages.catalog import COMPRESSORS, MEMORIES, make_compressor
-from consilience.messages.coding import Coded, Message, Weighted, decode, encode, from_bytes, num_bits
+from consilience.messages.coding import Coded, Message, Weighted, decode, encode, from_bytes, num_bits, packed
 from consilience.messages.compressors import (
     QSGD,
     Compressor,
@@ -57,4 +57,5 @@ __all__ = [
     "from_bytes",
     "make_compressor",
     "num_bits",
+    "packed",
 ]

@@ -1,7 +1,8 @@
-"""What travels, to the last bit: messages as pytrees whose leaves are arrays in their tightest form.
+"""What travels, to the last bit: messages as pytrees of arrays, some of them coded.
 
-A message is a pytree of arrays. Where an array is compressed, a `Coded` node stands in its place and holds what travels
-instead. The driver of a round decodes messages when they arrive, so that no method sees a coded one.
+A message is a pytree of arrays. Where an array is compressed, a `Coded` node stands in its place: it knows what
+arrives, and packs into what travels. The driver of a round decodes messages when they arrive, so that no method sees a
+coded one; in one process nothing needs to be packed for that, and bits are counted on what would travel.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ Message = Any
 
 
 class Coded(eqx.Module):
-    """Stands for an array of a message, or a part of it. Its fields are what travels; what all know is static."""
+    """Stands for an array of a message, or a part of it. What both ends know anyway is not packed."""
 
     @abc.abstractmethod
     def decode(self) -> Any:
         """What it stands for."""
+
+    def pack(self) -> Any:
+        """What travels of it: arrays in their tightest form. All its arrays, unless it says otherwise."""
+        return jax.tree.leaves(self)
+
+    def unpack(self, packed: Any) -> Coded:
+        """The node that packs into this: the inverse of `pack`, of a node with the same shapes as this one."""
+        return jax.tree.structure(self).unflatten(packed)
 
 
 def _is_coded(node: Any) -> bool:
@@ -61,9 +70,37 @@ class Weighted(Coded):
         """(w m, w)."""
         return jax.tree.map(lambda leaf: self.weight.astype(leaf.dtype) * leaf, decode(self.message)), self.weight
 
+    def pack(self) -> Any:
+        """The message, packed, and the weight."""
+        return packed(self.message), self.weight
+
+    def unpack(self, packed: Any) -> Weighted:
+        """The message, unpacked, and the weight."""
+        message, weight = packed
+        return Weighted(_unpack(self.message, message), weight)
+
+
+def packed(message: Message) -> Any:
+    """What travels of a message: a pytree of arrays, with packed ones in the place of coded ones.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consilience.messages import EvenSteps
+        >>> packed(EvenSteps(3).compress(jnp.array([1.0, -1.0, -1 / 3, 1 / 3]))).tolist()   # 11 00 01 10
+        [198]
+    """
+    return jax.tree.map(lambda node: node.pack() if _is_coded(node) else node, message, is_leaf=_is_coded)
+
+
+def _unpack(like: Message, travels: Any) -> Message:
+    """The inverse of `packed`, for a message of the same shapes as `like`."""
+    return jax.tree.map(
+        lambda node, arrays: node.unpack(arrays) if _is_coded(node) else arrays, like, travels, is_leaf=_is_coded
+    )
+
 
 def encode(message: Message) -> bytes:
-    """The bytes that travel: all arrays of the message one after the other, booleans as single bits.
+    """The bytes that travel: all arrays of the packed message one after the other, booleans as single bits.
 
     Structure, shapes and static fields do not travel: both ends know them, since they run the same method.
 
@@ -72,7 +109,7 @@ def encode(message: Message) -> bytes:
         >>> len(encode({"weight": jnp.zeros((2, 3), jnp.float32), "count": jnp.zeros((), jnp.int8)}))
         25
     """
-    return b"".join(_to_bytes(np.asarray(leaf)) for leaf in jax.tree.leaves(message))
+    return b"".join(_to_bytes(np.asarray(leaf)) for leaf in jax.tree.leaves(packed(message)))
 
 
 def _to_bytes(array: np.ndarray) -> bytes:
@@ -101,12 +138,13 @@ def from_bytes(data: bytes, like: Message) -> Message:
     if len(data) != needed:
         raise ValueError(f"{len(data)} bytes are no message like this one, which takes {needed}.")
     leaves, start = [], 0
-    for leaf in jax.tree.leaves(like):
+    travels = jax.eval_shape(packed, like)
+    for leaf in jax.tree.leaves(travels):
         shape, dtype = jnp.shape(leaf), _dtype(leaf)
         size = _num_bytes(shape, dtype)
         leaves.append(_from_bytes(data[start : start + size], shape, dtype))
         start += size
-    return jax.tree.structure(like).unflatten(leaves)
+    return _unpack(like, jax.tree.structure(travels).unflatten(leaves))
 
 
 def _from_bytes(data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -132,5 +170,5 @@ def num_bits(message: Message) -> int:
         >>> num_bits(jnp.zeros(10, jnp.float32)), num_bits(())
         (320, 0)
     """
-    leaves = jax.tree.leaves(message)
+    leaves = jax.tree.leaves(jax.eval_shape(packed, message))
     return 8 * sum(_num_bytes(jnp.shape(leaf), _dtype(leaf)) for leaf in leaves)

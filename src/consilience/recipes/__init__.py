@@ -12,7 +12,9 @@ from consilience.recipes import (
     figure_3,
     finite_size,
     graph_families,
+    methods,
     peer_to_peer,
+    phase_diagram,
     wide_transition,
 )
 from consilience.recipes.recipe import Execute, Recipe, Table
@@ -82,6 +84,20 @@ _ALL = (
         ),
         module=wide_transition,
     ),
+    Recipe(
+        name="methods",
+        summary="methods of the catalog compared, each at its best learning rate, on one graph and one budget",
+        presets=MappingProxyType({"quick": methods.quick, "default": methods.Methods, "full": methods.full}),
+        module=methods,
+    ),
+    Recipe(
+        name="phase-diagram",
+        summary="the collective-learning transition of each method, in the parameter by which its agents are coupled",
+        presets=MappingProxyType(
+            {"quick": phase_diagram.quick, "default": phase_diagram.PhaseDiagram, "full": phase_diagram.full}
+        ),
+        module=phase_diagram,
+    ),
 )
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
@@ -114,6 +130,8 @@ __all__ = [
     "finite_size",
     "get",
     "graph_families",
+    "methods",
     "peer_to_peer",
+    "phase_diagram",
     "wide_transition",
 ]

@@ -18,60 +18,69 @@ from consilience.messages.packing import bits_for, pack, unpack
 class Signs(Coded):
     """The sign of every number in one bit, 0 counting as positive, and one size for all."""
 
-    signs: jax.Array
-    """Bytes."""
+    positive: jax.Array
+    """Booleans."""
     size: jax.Array | None
     """Shape (); `None` for 1, which does not travel."""
-    shape: tuple[int, ...] = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
 
     @classmethod
     def of(cls, array: jax.Array, size: jax.Array | None) -> Signs:
         """The signs of `array`, times a size."""
-        return cls(jnp.packbits(array.reshape(-1) >= 0), size, array.shape, array.dtype)
+        return cls(array >= 0, size, array.dtype)
 
     def decode(self) -> jax.Array:
         """± size."""
-        positive = jnp.unpackbits(self.signs, count=math.prod(self.shape)).astype(bool)
         size = jnp.ones((), self.dtype) if self.size is None else self.size
-        return jnp.where(positive, size, -size).reshape(self.shape)
+        return jnp.where(self.positive, size, -size)
 
 
 class Levels(Coded):
     """Every number as a multiple −s … s of a unit, in ⌈log₂(2s + 1)⌉ bits."""
 
     levels: jax.Array
-    """Bytes."""
+    """Whole numbers, of the dtype of the array."""
     unit: jax.Array
     """Shape ()."""
     num_levels: int = eqx.field(static=True)
-    shape: tuple[int, ...] = eqx.field(static=True)
-
-    @classmethod
-    def of(cls, levels: jax.Array, unit: jax.Array, num_levels: int) -> Levels:
-        """Whole numbers from −`num_levels` to `num_levels`, of any dtype, times a unit."""
-        shifted = (levels + num_levels).reshape(-1)
-        return cls(pack(shifted, bits_for(2 * num_levels + 1)), unit, num_levels, levels.shape)
 
     def decode(self) -> jax.Array:
         """Level times unit."""
-        shifted = unpack(self.levels, bits_for(2 * self.num_levels + 1), math.prod(self.shape))
-        return self.unit * (shifted.astype(self.unit.dtype) - self.num_levels).reshape(self.shape)
+        return self.unit * self.levels
+
+    def pack(self) -> Any:
+        """Levels counted from the lowest, and the unit."""
+        shifted = (self.levels + self.num_levels).reshape(-1)
+        return pack(shifted, bits_for(2 * self.num_levels + 1)), self.unit
+
+    def unpack(self, packed: Any) -> Levels:
+        """Levels counted from zero again."""
+        coded, unit = packed
+        shape, dtype = self.levels.shape, self.levels.dtype
+        shifted = unpack(jnp.asarray(coded), bits_for(2 * self.num_levels + 1), math.prod(shape))
+        return Levels(shifted.astype(dtype).reshape(shape) - self.num_levels, unit, self.num_levels)
 
 
 class Steps(Coded):
     """Numbers from −1 to 1 as whole numbers of even steps from −1."""
 
     steps: jax.Array
-    """Bytes."""
+    """Whole numbers, of the dtype of the array."""
     num_steps: int = eqx.field(static=True)
-    shape: tuple[int, ...] = eqx.field(static=True)
-    dtype: Any = eqx.field(static=True)
 
     def decode(self) -> jax.Array:
         """−1 + 2 k / n, the same to the last bit wherever it is decoded."""
-        steps = unpack(self.steps, bits_for(self.num_steps + 1), math.prod(self.shape)).astype(self.dtype)
-        return ((2 * steps - self.num_steps) / self.num_steps).reshape(self.shape)
+        return (2 * self.steps - self.num_steps) / self.num_steps
+
+    def pack(self) -> Any:
+        """Steps in few bits."""
+        return pack(self.steps.reshape(-1), bits_for(self.num_steps + 1))
+
+    def unpack(self, packed: Any) -> Steps:
+        """Steps as numbers again."""
+        shape = self.steps.shape
+        steps = unpack(jnp.asarray(packed), bits_for(self.num_steps + 1), math.prod(shape))
+        return Steps(steps.astype(self.steps.dtype).reshape(shape), self.num_steps)
 
 
 def randomly_rounded(array: jax.Array, key: jax.Array) -> jax.Array:
@@ -169,10 +178,10 @@ class EvenSteps(Compressor):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from consilience.messages import decode
+        >>> from consilience.messages import decode, num_bits
         >>> sent = EvenSteps(3).compress(jnp.array([1.0, -1 / 3, 1 / 3, -1.0]))
-        >>> [round(x, 3) for x in decode(sent).tolist()], sent.steps.nbytes
-        ([1.0, -0.333, 0.333, -1.0], 1)
+        >>> [round(x, 3) for x in decode(sent).tolist()], num_bits(sent)
+        ([1.0, -0.333, 0.333, -1.0], 8)
     """
 
     num_steps: int = eqx.field(static=True)
@@ -186,8 +195,8 @@ class EvenSteps(Compressor):
 
     def code(self, array: jax.Array, key: Any) -> Any:
         """How many steps each number is above −1."""
-        steps = jnp.clip(jnp.round((array.reshape(-1) + 1) * (self.num_steps / 2)), 0, self.num_steps)
-        return Steps(pack(steps, bits_for(self.num_steps + 1)), self.num_steps, array.shape, array.dtype)
+        steps = jnp.clip(jnp.round((array + 1) * (self.num_steps / 2)), 0, self.num_steps)
+        return Steps(steps, self.num_steps)
 
     def contraction(self, size: int) -> float:
         """0: numbers beyond 1 are cut back to it."""
@@ -228,7 +237,7 @@ class QSGD(Compressor):
         scaled = array / jnp.where(unit > 0, unit, 1)
         # Rounding may leave |x|/‖x‖ above 1, and the level above s, by one ulp.
         levels = jnp.clip(randomly_rounded(scaled, key), -self.levels, self.levels)
-        return Levels.of(levels, unit, self.levels)
+        return Levels(levels, unit, self.levels)
 
     def contraction(self, size: int) -> float:
         """max(0, 1 − ω) with the variance ω = min(n/s², √n/s) of Lemma 3.1."""
@@ -277,7 +286,7 @@ class Ternary(Compressor):
             array = jnp.clip(array, -bound, bound)
         largest = jnp.abs(array).max()
         drawn = randomly_rounded(jnp.abs(array) / jnp.where(largest > 0, largest, 1), key)
-        return Levels.of(jnp.sign(array) * drawn, largest, 1)
+        return Levels(jnp.sign(array) * drawn, largest, 1)
 
     def contraction(self, size: int) -> float:
         """0: E‖C(x) − x‖² = Σ |x|(s − |x|) may exceed ‖x‖²."""

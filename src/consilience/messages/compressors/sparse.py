@@ -13,68 +13,91 @@ from consilience.errors import InvalidSpec
 from consilience.messages.coding import Coded
 from consilience.messages.compressors.compressor import Compressor
 from consilience.messages.packing import bits_for, pack, unpack
+from consilience.messages.selection import magnitudes, mask_of_largest
 
 
 class Sparse(Coded):
-    """Some numbers of an array and where they stand: a mask or a list of positions, whichever is shorter."""
+    """An array of which some numbers travel, with their places: a mask or a list, whichever is shorter."""
 
     values: jax.Array
-    """In order of position, shape (k,)."""
-    positions: jax.Array
-    """Bytes."""
-    shape: tuple[int, ...] = eqx.field(static=True)
+    """Zero where nothing is sent."""
+    kept: jax.Array
+    """Where something is, booleans of the same shape; `num_kept` of them are true."""
+    num_kept: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, array: jax.Array, positions: jax.Array) -> Sparse:
-        """The numbers of `array` at some places of its flat form, shape (k,), each once."""
-        flat, ordered = array.reshape(-1), jnp.sort(positions)
-        if _mask_is_shorter(len(positions), flat.size):
-            coded = jnp.packbits(jnp.zeros(flat.size, jnp.uint8).at[ordered].set(1))
-        else:
-            coded = pack(ordered, bits_for(flat.size))
-        return cls(flat[ordered], coded, array.shape)
+    def largest(cls, array: jax.Array, num_kept: int) -> Sparse:
+        """The numbers of the largest magnitude."""
+        kept = mask_of_largest(magnitudes(array.reshape(-1)), num_kept).reshape(array.shape)
+        return cls(jnp.where(kept, array, 0), kept, num_kept)
 
     def decode(self) -> jax.Array:
         """Zeros where nothing was sent."""
-        size, k = math.prod(self.shape), len(self.values)
-        if _mask_is_shorter(k, size):
-            sent = jnp.unpackbits(self.positions, count=size).astype(bool)
-            flat = jnp.where(sent, self.values[jnp.clip(jnp.cumsum(sent) - 1, 0)], 0)
-        else:
-            flat = jnp.zeros(size, self.values.dtype).at[unpack(self.positions, bits_for(size), k)].set(self.values)
-        return flat.reshape(self.shape)
+        return self.values
 
+    def pack(self) -> Any:
+        """Numbers in the order of their places, and the places."""
+        places = jnp.nonzero(self.kept.reshape(-1), size=self.num_kept)[0]
+        size = self.kept.size
+        coded = self.kept.reshape(-1) if self._mask_is_shorter else pack(places, bits_for(size))
+        return self.values.reshape(-1)[places], coded
 
-def _mask_is_shorter(k: int, size: int) -> bool:
-    return size <= k * bits_for(size)
+    def unpack(self, packed: Any) -> Sparse:
+        """Numbers at their places again."""
+        values, coded = packed
+        size, shape = math.prod(self.kept.shape), self.kept.shape
+        places = (
+            jnp.nonzero(coded, size=self.num_kept)[0]
+            if self._mask_is_shorter
+            else unpack(jnp.asarray(coded), bits_for(size), self.num_kept)
+        )
+        dense = jnp.zeros(size, values.dtype).at[places].set(values)
+        return Sparse(dense.reshape(shape), jnp.zeros(size, bool).at[places].set(True).reshape(shape), self.num_kept)
+
+    @property
+    def _mask_is_shorter(self) -> bool:
+        size = math.prod(self.kept.shape)
+        return size <= self.num_kept * bits_for(size)
 
 
 class SeededSparse(Coded):
-    """Some numbers of an array, at places that both ends draw from the same seed, which travels too."""
+    """An array of which some numbers travel, at places that both ends draw from the same seed, which travels too."""
 
     values: jax.Array
-    """In the order in which places are drawn, shape (k,)."""
+    """Zero where nothing is sent."""
     seed: jax.Array
     """The data of a threefry key, shape (2,)."""
-    shape: tuple[int, ...] = eqx.field(static=True)
+    num_kept: int = eqx.field(static=True)
 
     @classmethod
-    def of(cls, array: jax.Array, key: jax.Array, num_values: int, factor: float = 1.0) -> SeededSparse:
-        """`num_values` numbers of `array` at random places, times a factor."""
-        flat = array.reshape(-1)
-        return cls(factor * flat[_places(key, flat.size, num_values)], jax.random.key_data(key), array.shape)
+    def drawn(cls, array: jax.Array, key: jax.Array, num_kept: int, factor: float = 1.0) -> SeededSparse:
+        """Numbers of `array` at random places, times a factor."""
+        kept = _random_mask(key, array.size, num_kept).reshape(array.shape)
+        return cls(jnp.where(kept, factor * array, 0), jax.random.key_data(key), num_kept)
 
     def decode(self) -> jax.Array:
         """Zeros where nothing was sent."""
-        size = math.prod(self.shape)
-        places = _places(jax.random.wrap_key_data(self.seed, impl="threefry2x32"), size, len(self.values))
-        return jnp.zeros(size, self.values.dtype).at[places].set(self.values).reshape(self.shape)
+        return self.values
+
+    def pack(self) -> Any:
+        """Numbers in the order of their places, and the seed."""
+        return self.values.reshape(-1)[self._places(self.seed)], self.seed
+
+    def unpack(self, packed: Any) -> SeededSparse:
+        """Numbers at their places again."""
+        values, seed = packed
+        dense = jnp.zeros(math.prod(self.values.shape), values.dtype).at[self._places(seed)].set(values)
+        return SeededSparse(dense.reshape(self.values.shape), seed, self.num_kept)
+
+    def _places(self, seed: Any) -> jax.Array:
+        key = jax.random.wrap_key_data(jnp.asarray(seed), impl="threefry2x32")
+        return jnp.nonzero(_random_mask(key, math.prod(self.values.shape), self.num_kept), size=self.num_kept)[0]
 
 
-def _places(key: jax.Array, size: int, num_values: int) -> jax.Array:
-    """`num_values` of the numbers 0 … size − 1, each once."""
+def _random_mask(key: jax.Array, size: int, num_kept: int) -> jax.Array:
+    """`num_kept` of so many places, at random."""
     # Drawn as bits, which have one width, so that both ends and both precisions see the same places.
-    return jnp.argsort(jax.random.bits(key, (size,), jnp.uint32))[:num_values]
+    return mask_of_largest(jax.random.bits(key, (size,), jnp.uint32), num_kept)
 
 
 def check_share(owner: object, fraction: Any) -> None:
@@ -115,7 +138,7 @@ class TopK(Compressor):
     def code(self, array: jax.Array, key: Any) -> Any:
         """The largest numbers and their places."""
         k = num_kept(self.fraction, array.size)
-        return Sparse.of(array, jax.lax.top_k(jnp.abs(array.reshape(-1)), k)[1])
+        return Sparse.largest(array, k)
 
     def contraction(self, size: int) -> float:
         """k/n: what is left out is never larger than what a random choice leaves out."""
@@ -156,7 +179,7 @@ class RandomK(Compressor):
     def code(self, array: jax.Array, key: Any) -> Any:
         """Numbers at random places, and the seed of the draw."""
         k = num_kept(self.fraction, array.size)
-        return SeededSparse.of(array, key, k, array.size / k if self.unbiased else 1.0)
+        return SeededSparse.drawn(array, key, k, array.size / k if self.unbiased else 1.0)
 
     def contraction(self, size: int) -> float:
         """k/n; of the unbiased form max(0, 2 − n/k)."""
