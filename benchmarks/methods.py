@@ -2,9 +2,9 @@
 
     python benchmarks/methods.py
 
-Ten agents on MNIST, D = 1, on the complete graph (or, for methods that refuse it, on a path), and a hundred on it and on
-a random regular graph of degree 4, eight replicas side by side. Rounds of the method and of diffusive coupling on the
-same graph alternate, and their ratio is reported: its median and range over repeats.
+Ten agents on MNIST, D = 1, on the complete graph (or, for methods that refuse it, on a path), and a hundred on a random
+regular graph of degree 4, eight replicas side by side. Rounds of the method and of diffusive coupling on the same graph
+alternate, and their ratio is reported: its median and range over repeats.
 """
 
 from __future__ import annotations
@@ -103,8 +103,9 @@ def main() -> None:
         "# Rounds of the catalog next to diffusive coupling",
         "",
         f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}; {which}; "
-        f"{REPLICAS} replicas side by side, {arguments.repeats} alternating repeats: median and range of the ratio. Each "
-        "method has the hyper-parameters of its entry's example; those with two local steps need two gradients a round.",
+        f"{REPLICAS} replicas side by side, {arguments.repeats} alternating repeats: median and range of the ratio. "
+        "Each method has the hyper-parameters of its entry's example; those with two local steps need two gradients a "
+        "round.",
         "",
         *lines,
         "",

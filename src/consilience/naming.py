@@ -29,7 +29,7 @@ def make_named(kind: str, registry: Mapping[str, Callable[..., Any]], given: Any
     if not isinstance(given, (str, Mapping)):
         return given
     settings = {"name": given} if isinstance(given, str) else dict(given)
-    name = settings.pop("name", None)
+    name = str(settings.pop("name", None))
     if name not in registry:
         raise UnknownName.among(kind, name, registry)
     known = list(inspect.signature(registry[name]).parameters)

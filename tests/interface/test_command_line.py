@@ -39,11 +39,11 @@ EXECUTABLE = [sys.executable, "-m", "consilience.cli.main"]
 
 
 def test_all_commands_are_known() -> None:
-    assert set(COMMANDS) >= {"reproduce", "run", "sweep", "compare", "list", "show", "plot", "explain", "data", "check"}
-    assert GROUPS == ["predict"]
+    assert set(COMMANDS) >= {"reproduce", "run", "sweep", "list", "show", "plot", "explain", "data", "check"}
+    assert GROUPS == ["compare", "predict"]
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS, "predict transition", "predict rounds"])
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS, "compare algorithms", "predict transition", "predict rounds"])
 def test_every_command_has_help(command: Command, name: str) -> None:
     done = command(*name.split(), "--help")
     assert done.code == 0

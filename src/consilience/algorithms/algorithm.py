@@ -128,8 +128,8 @@ class Algorithm(eqx.Module):
     num_exchanges: ClassVar[int] = 1
     """Exchanges per round."""
     has_implied_server: ClassVar[bool] = False
-    """Whether what agents emit is summed by a server that is not an agent and sends back the sum: an agent then sends
-    one message per exchange, whatever its number of neighbours, and receives one."""
+    """Whether what agents emit is put together by a server that is not an agent, and sent back: an agent then sends one
+    message per exchange, whatever its number of neighbours, and receives one."""
     requires: ClassVar[tuple[str, ...]] = ()
     """What the graph and the mixing matrix must offer: names of `REQUIREMENTS`."""
     per_edge: ClassVar[bool] = False
@@ -204,6 +204,16 @@ def _needs_complete(graph: Graph, mixing: MixingMatrix, schedules: Schedules) ->
     )
 
 
+def _needs_tree(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
+    if not graph.directed and graph.is_connected and graph.num_edges == graph.num_agents - 1:
+        return None
+    return (
+        f"{graph.name!r} has {graph.num_edges} links among {graph.num_agents} agents and is no tree, so that what is "
+        "relayed would arrive more than once, or not at all. Use cs.graphs.path(n) or cs.graphs.star(n), or a spanning "
+        "tree, cs.graphs.from_networkx(networkx.minimum_spanning_tree(...))"
+    )
+
+
 def _needs_reliable(graph: Graph, mixing: MixingMatrix, schedules: Schedules) -> str | None:
     changing = [name for name in ("active", "edges", "mixing") if getattr(schedules, name) is not None]
     if not changing:
@@ -220,6 +230,7 @@ REQUIREMENTS: dict[str, Callable[[Graph, MixingMatrix, Schedules], str | None]] 
     "column_stochastic": _needs_column_stochastic,
     "undirected": _needs_undirected,
     "complete": _needs_complete,
+    "tree": _needs_tree,
     "reliable": _needs_reliable,
 }
 """Name → function of graph, mixing matrix and schedules that says what is missing and the way out, or `None`."""

@@ -24,14 +24,15 @@ class Entry:
 
     Attributes:
         name: the name by which specs and the command line know it.
-        method: a class of algorithms; a function that composes one of slots; for schedules and one-shot methods a class
-            or function that is no algorithm.
+        method: a class of algorithms, or a function that composes one of slots; or a class or function of another kind.
         representative: hyper-parameters of a typical instance, on which the conformance suite runs.
+        kind: "algorithm", "schedule" or "one shot".
     """
 
     name: str
     method: Callable[..., Any]
     representative: Mapping[str, Any] = field(repr=False)
+    kind: str = "algorithm"
 
     @property
     def text(self) -> str:
@@ -60,14 +61,14 @@ class Entry:
     @property
     def needs(self) -> tuple[str, ...]:
         """What the graph, the mixing matrix and the schedules must offer; names of `REQUIREMENTS`."""
-        example = self.example()
-        if not isinstance(example, Algorithm):
+        if self.kind != "algorithm":
             return ()
+        example = self.example()
         return (
             *example.requires,
             *(("undirected",) if example.per_edge and "undirected" not in example.requires else ()),
         )
 
-    def example(self) -> Any:
-        """A typical instance."""
+    def example(self) -> Algorithm:
+        """A typical instance of an algorithm."""
         return self.method(**self.representative)

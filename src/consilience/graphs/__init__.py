@@ -20,6 +20,7 @@ from consilience.graphs.families import (
     star,
     torus,
 )
+from consilience.graphs.gossip import Matchings, Merge, OnePeerExponential, RandomPairs
 from consilience.graphs.graph import Graph
 from consilience.graphs.mixing import MixingMatrix, check_support, from_matrix
 from consilience.graphs.neighbours import Neighbours
@@ -32,6 +33,7 @@ from consilience.graphs.random_families import (
 )
 from consilience.graphs.readers import from_adjacency, from_networkx
 from consilience.graphs.schedules import Bernoulli, Interpolated, Periodic, RandomSubset, Schedule, Schedules
+from consilience.graphs.triggers import Early, EveryRounds, Late, WithProbability
 from consilience.graphs.weightings import (
     column_stochastic,
     default_mixing,
@@ -46,14 +48,22 @@ from consilience.graphs.weightings import (
 __all__ = [
     "FAMILIES",
     "Bernoulli",
+    "Early",
+    "EveryRounds",
     "Graph",
     "Interpolated",
+    "Late",
+    "Matchings",
+    "Merge",
     "MixingMatrix",
     "Neighbours",
+    "OnePeerExponential",
     "Periodic",
+    "RandomPairs",
     "RandomSubset",
     "Schedule",
     "Schedules",
+    "WithProbability",
     "barabasi_albert",
     "check_support",
     "column_stochastic",

@@ -170,5 +170,7 @@ def num_bits(message: Message) -> int:
         >>> num_bits(jnp.zeros(10, jnp.float32)), num_bits(())
         (320, 0)
     """
-    leaves = jax.tree.leaves(jax.eval_shape(packed, message))
+    # Shapes of double precision are counted as such also where JAX is not told to compute in it.
+    with jax.enable_x64(True):
+        leaves = jax.tree.leaves(jax.eval_shape(packed, message))
     return 8 * sum(_num_bytes(jnp.shape(leaf), _dtype(leaf)) for leaf in leaves)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from consilience.theory import landau, peer_to_peer
+from consilience.theory import landau, peer_to_peer, runtime_model
 
-__all__ = ["landau", "peer_to_peer"]
+__all__ = ["landau", "peer_to_peer", "runtime_model"]
