@@ -213,8 +213,8 @@ def _counted_cost(algorithm: object) -> str:
     counted = costs(experiment)
     return (
         f"Counted: {num_agents} agents on {experiment.graph.name} with a network of {experiment.num_parameters:,} "
-        f"numbers in single precision send {counted.bits[-1]:,} bits per round, for {counted.gradients[-1]} gradients, with "
-        f"{' '.join(repr(algorithm).split())}."
+        f"numbers in single precision send {counted.bits[-1]:,} bits per round, for {counted.gradients[-1]} gradients, "
+        f"with {' '.join(repr(algorithm).split())}."
     )
 
 

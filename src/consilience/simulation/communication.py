@@ -11,7 +11,7 @@ import numpy as np
 
 from consilience.algorithms import LEARNER, Context, Local
 from consilience.graphs import Schedules
-from consilience.messages import num_bits
+from consilience.messages import decode, num_bits
 from consilience.randomness import Purpose, key
 from consilience.simulation.experiment import Experiment
 from consilience.simulation.trajectory import precision
@@ -43,7 +43,7 @@ def _exchanges(experiment: Experiment) -> list[tuple[Any, Any]]:
             local = Local(inputs, targets, weights, e.model.apply, e.task.loss)
             context = _context(e, exchange)
             _, message = e.algorithm.emit(e.algorithm.init(params, context), local, context)
-            return message, e.algorithm.broadcast(message, context) if e.algorithm.has_implied_server else ()
+            return message, e.algorithm.broadcast(decode(message), context) if e.algorithm.has_implied_server else ()
 
         def struct(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(shape, dtype)

@@ -24,6 +24,8 @@ from consilience.randomness import Purpose, key
 from consilience.tasks import Task
 
 DTYPES = ("float32", "float64")
+_ROUNDS_LOOKED_AT = 64
+"""Of a schedule, evenly spread from the first to the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +218,22 @@ def _check_schedules(schedules: Schedules, num_agents: int) -> None:
             )
 
 
+def _check_changing_weights(schedules: Schedules, graph: Graph, num_rounds: int) -> None:
+    """Refuse W(t) that mixes along links which the graph does not have, where nothing would be counted."""
+    mixing = schedules.mixing
+    if mixing is None or graph.uniform_weight is not None:
+        return
+    rounds = np.unique(np.linspace(0, num_rounds - 1, _ROUNDS_LOOKED_AT).astype(np.int32))
+    known = jnp.asarray((graph.adjacency != 0) | np.eye(graph.num_agents, dtype=bool))
+    strays = np.asarray(jax.lax.map(lambda round: (mixing(round) * ~known != 0).any(), jnp.asarray(rounds)))
+    if strays.any():
+        raise IncompatiblePair(
+            f"In round {rounds[strays.argmax()]} the schedule of mixing has weights between agents that {graph.name} "
+            "does not link. Give the graph all links that ever carry a message, cs.graphs.complete"
+            f"({graph.num_agents}) if everybody meets everybody at some time."
+        )
+
+
 def _checked_batch(batch_size: int | None) -> int | None:
     advice = "Write batch_size=32, or batch_size=None for the whole shard."
     return None if batch_size is None else whole("batch_size", batch_size, least=1, advice=advice)
@@ -282,6 +300,7 @@ def resolve_experiment(
         warnings.warn(message, WastefulWarning, stacklevel=3)
     _check_outputs(model, shapes, task)
     _check_schedules(schedules or Schedules(), graph.num_agents)
+    _check_changing_weights(schedules or Schedules(), graph, num_rounds)
     return Experiment(
         algorithm=algorithm,
         model=model,

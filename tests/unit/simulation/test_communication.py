@@ -84,3 +84,11 @@ def test_copies_need_every_message() -> None:
         IncompatiblePair, match="ChocoSGD cannot run here: the schedule of active lets messages be missed"
     ):
         cost(ChocoSGD(**RATE), schedules=Schedules(active=RandomSubset(2, num_agents=4)))
+
+
+def test_weights_along_links_that_are_not_there_are_refused() -> None:
+    merge = Schedules(mixing=cs.graphs.Merge(at_round=2, num_agents=4))
+    with pytest.raises(IncompatiblePair, match=r"In round 2 .* between agents that cycle\(4\) does not link"):
+        cost(AdaptThenCombine(**RATE), cs.graphs.cycle(4), schedules=merge)
+    bits, _ = cost(AdaptThenCombine(**RATE), schedules=merge)
+    assert bits == [0, 0, 0, 12 * NUMBERS * 64]
