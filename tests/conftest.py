@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Most programs of the tests run for milliseconds, once: compiling them is most of the work.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -21,9 +21,15 @@ from consilience.graphs import Graph
 from registries import CATALOG, assert_simulator_equals_oracle, directed_cycle, weighted_star
 
 every_entry = pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
+compositions_slowly = pytest.mark.parametrize(
+    "entry",
+    # Choices of the slots of a class that is in the catalog, too.
+    [pytest.param(entry, marks=[] if inspect.isclass(entry.method) else pytest.mark.slow) for entry in CATALOG],
+    ids=[entry.name for entry in CATALOG],
+)
 
 
-@every_entry
+@compositions_slowly
 def test_entry_passes_the_conformance_suite(entry: Entry) -> None:
     report = check(entry.example())
     assert report.passed, str(report)
@@ -60,7 +66,7 @@ def star_beside_a_directed_cycle() -> Graph:
 GRAPHS = (cs.graphs.complete(4), star_beside_a_directed_cycle(), weighted_star(4), directed_cycle(4), cs.graphs.path(4))
 
 
-@every_entry
+@compositions_slowly
 def test_simulator_equals_oracle(entry: Entry) -> None:
     """On the complete graph if the method accepts it, and on one more: the worst that it accepts."""
     algorithm = entry.example()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 
 from consilience.algorithms.algorithm import Algorithm, Context, Local, State, descend, regularised
 from consilience.algorithms.optimisers import Optimiser, Plain
@@ -12,6 +13,10 @@ from consilience.algorithms.validation import check_non_negative, check_positive
 
 if TYPE_CHECKING:
     from consilience.models import Params
+
+
+_WRITTEN_OUT = 8
+"""Local steps up to which a round is compiled step by step: a loop costs a little more, and its compilation less."""
 
 
 class ParametersAsState(Algorithm):
@@ -57,9 +62,16 @@ class LocalSteps(Algorithm):
 
     def learn(self, params: Params, memory: Any, local: Local) -> tuple[Params, Any]:
         """The local steps of one round: the parameters after them, and what the optimiser remembers."""
-        for step in range(self.local_steps):
+
+        def take(step: Any, learner: tuple[Params, Any]) -> tuple[Params, Any]:
+            params, memory = learner
             direction, memory = self.optimiser.direction(self.gradient(params, local, step), memory, params)
-            params = descend(params, direction, self.learning_rate)
+            return descend(params, direction, self.learning_rate), memory
+
+        if self.local_steps > _WRITTEN_OUT:
+            return jax.lax.fori_loop(0, self.local_steps, take, (params, memory))
+        for step in range(self.local_steps):
+            params, memory = take(step, (params, memory))
         return params, memory
 
 

@@ -5,6 +5,8 @@ A threshold is found bit by bit, by counting: XLA sorts on CPUs many times slowe
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -22,6 +24,7 @@ def magnitudes(array: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(jnp.abs(array), jnp.dtype(f"uint{width}"))
 
 
+@functools.partial(jax.jit, static_argnames="num_kept")  # or its loops would be compiled anew in each call
 def mask_of_largest(numbers: jax.Array, num_kept: int) -> jax.Array:
     """Where the largest numbers are; of equal ones at the threshold the first.
 
