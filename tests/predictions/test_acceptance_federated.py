@@ -2,7 +2,7 @@
 
 The network is the paper's 2NN (784-200-200-10), and a round of FedAvg is five epochs in mini-batches of ten; 20,000
 images in place of 60,000. Rates were tried on seed 100: .1 for FedAvg; .3, .5 and 1 for FedSGD, of which .5 is best.
-With two classes per agent FedAvg was at .917 after 50 rounds at that rate, and FedSGD needed 380 rounds: not shown here.
+With two classes per agent FedAvg was at .917 after 50 rounds, and FedSGD needed 380 rounds: not shown here.
 """
 
 from __future__ import annotations
