@@ -168,6 +168,7 @@ def test_on_quadratics_rounds_are_those_of_numpy() -> None:
         assert_close(params, {"weight": weight.T, "bias": bias}, tolerance=1e-10)
 
 
+@pytest.mark.slow
 def test_only_those_who_take_part_count() -> None:
     """Without agent 0 the units are those of agent 1; nobody takes part in the last round."""
     active = np.array([[False, True, True], [True, False, True], [False, False, False]])
@@ -215,6 +216,7 @@ def test_all_agents_end_with_the_same_bits() -> None:
         assert_close(result.params(agent), result.params(0), tolerance=0)
 
 
+@pytest.mark.slow
 def test_the_order_of_the_units_of_a_start_does_not_matter() -> None:
     """That of the reference agent decides the order of the result, and nothing of its function."""
     expected = run(MatchedAveraging(**RATES))
@@ -235,6 +237,7 @@ def test_conformance_and_simulator_against_oracle() -> None:
     assert_simulator_equals_oracle(algorithm, problem=DEEP, graph=cs.graphs.complete(3), batch_size=2)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends() -> None:
     """The assignment must not wait for NaN to become smaller."""
     result = run(MatchedAveraging(learning_rate=1e300), batch_size=2)
@@ -267,6 +270,7 @@ def test_the_assignment_is_exact(size: int) -> None:
         assert likeness[rows, found].sum() == pytest.approx(likeness[rows, columns].sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_units_and_channels_are_found_again() -> None:
     """A convolutional network with its channels in another order computes the same, and is matched without error."""
     model, random = cs.models.cnn((4, 6, 3), kernel_size=3, stride=1), np.random.default_rng(0)

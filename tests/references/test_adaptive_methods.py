@@ -200,6 +200,7 @@ def test_the_mean_moves_by_the_mean_direction():
 # ---- interface ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adam", "oasis"])
 def test_scaled_local_sgd_runs_in_the_simulator_as_in_the_oracle(kind):
     assert_simulator_equals_oracle(scaled(kind), problem=PROBLEM, graph=graphs.complete(3), batch_size=2)

@@ -87,6 +87,7 @@ def test_decaying_coupling_by_hand() -> None:
     np.testing.assert_allclose(simulated(algorithm), x, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_noise_of_decaying_coupling_is_white_and_shrinks_with_the_rate() -> None:
     """Null: what the noise adds in round t is α_t s times independent standard normal numbers.
 

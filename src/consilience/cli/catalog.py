@@ -12,7 +12,7 @@ from consilience.cli.console import messages, print_json, print_table, results
 from consilience.cli.options import Json, StorePath
 
 if TYPE_CHECKING:
-    from consilience.algorithms import Entry
+    from consilience.algorithms import Algorithm, Entry
     from consilience.store import Store
 
 KINDS = (
@@ -182,23 +182,19 @@ def explain(
 
 
 def _explain_method(entry: Entry) -> None:
-    from consilience.algorithms import Algorithm
-
     results.print(f"{entry.name}\n\n{entry.text}", markup=False)
-    example = entry.example()
-    if isinstance(example, Algorithm):
+    if entry.kind == "algorithm":
         results.print(f"\n{_needs(entry).strip() or 'Needs: nothing of the graph.'}", markup=False)
-        results.print(_counted_cost(example), markup=False)
+        results.print(_counted_cost(entry.example()), markup=False)
     if entry.citations:
         results.print(f"BibTeX: `consilience explain {entry.name} --cite`.", markup=False)
 
 
-def _counted_cost(algorithm: object) -> str:
+def _counted_cost(algorithm: Algorithm) -> str:
     """What a round of a typical population costs, counted on its messages."""
     from consilience import algorithms, graphs, models, tasks
     from consilience.simulation import costs, resolve_experiment
 
-    assert isinstance(algorithm, algorithms.Algorithm)
     num_agents = 10
     graph = algorithms.accepted_graph(algorithm, num_agents)
     task = tasks.load("digits")
