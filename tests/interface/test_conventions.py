@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
-import inspect
-import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -227,30 +225,3 @@ def test_every_test_of_a_convention_is_on_the_page() -> None:
     tests = {name for name in own if name.startswith("test_") and not name.startswith("test_every_")}
     missing = [name for name in sorted(tests) if f"::{name}`" not in PAGE.read_text(encoding="utf-8")]
     assert not missing
-
-
-def test_no_two_files_of_the_catalog_are_copies() -> None:
-    """Of what they say they share at most a third, and nearly all pairs less than a quarter.
-
-    Imports, headings and what the interface prescribes do not count.
-    """
-    entries = (*cs.algorithms.catalog().values(), *cs.algorithms.other_methods().values())
-    paths = {Path(inspect.getsourcefile(entry.method) or "") for entry in entries}
-    prescribed = re.compile(
-        r"if TYPE_CHECKING|def __check_init__|check_non_negative\(|"
-        r"from |import |requires = |@|class |\W*$|"
-        r"def (emit|absorb|init|params|default_mixing|warnings|num_local_steps)\(|"
-        rf"({'|'.join(cs.algorithms.SECTIONS)}):$|"
-        r"(learning_rate|weight_decay|local_steps|optimiser)\b|return \{\*\*state"
-    )
-    said = {
-        path: [
-            line.strip()
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip() and not prescribed.match(line.strip())
-        ]
-        for path in paths
-    }
-    for a, b in itertools.permutations(paths, 2):
-        shared = sum(line in set(said[b]) for line in said[a])
-        assert shared <= len(said[a]) / 3, f"{a.name} shares {shared} of its {len(said[a])} lines with {b.name}"

@@ -57,7 +57,9 @@ DTYPES = (np.float32, np.float64)
 DRAWS = 4000
 
 every_compressor = pytest.mark.parametrize("compressor", EVERY, ids=repr)
-every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+every_dtype = pytest.mark.parametrize(
+    "dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)], ids=lambda dtype: dtype.__name__
+)
 
 
 def key(seed: int) -> jax.Array:
