@@ -33,6 +33,7 @@ bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
 	$(BIN)/python benchmarks/peer_to_peer.py
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/past_one_machine.py
 	$(MAKE) bench-peers
 

@@ -12,7 +12,7 @@ from consilience.algorithms.algorithm import Context, Inbox, Local, Message, Sta
 from consilience.algorithms.optimisers import Optimiser, Plain
 from consilience.algorithms.parameters_as_state import LocalSteps
 from consilience.graphs import Graph, MixingMatrix, uniform
-from consilience.messages import Compressor, Differences, Identity, Memory, NoMemory, Weighted
+from consilience.messages import Compressor, Identity, Memory, NoMemory, Weighted
 
 if TYPE_CHECKING:
     from consilience.models import Params
@@ -67,8 +67,8 @@ class FederatedAveraging(LocalSteps):
 
     @property
     def requires(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Everybody hears everybody; a memory of differences needs every message."""
-        return ("complete", "reliable") if isinstance(self.memory, Differences) else ("complete",)
+        """Everybody hears everybody; some memories need every message."""
+        return ("complete", "reliable") if self.memory.needs_every_message else ("complete",)
 
     def default_mixing(self, graph: Graph) -> MixingMatrix:
         """The plain mean; shard sizes travel with the messages."""

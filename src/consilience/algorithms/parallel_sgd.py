@@ -10,7 +10,7 @@ from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, M
 from consilience.algorithms.optimisers import Optimiser, Plain
 from consilience.algorithms.validation import check_non_negative
 from consilience.graphs import Graph, MixingMatrix, uniform
-from consilience.messages import Compressor, Differences, Identity, Memory, NoMemory, decode
+from consilience.messages import Compressor, Identity, Memory, NoMemory, decode
 
 if TYPE_CHECKING:
     from consilience.models import Params
@@ -76,8 +76,8 @@ class ParallelSGD(Algorithm):
 
     @property
     def requires(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Everybody hears everybody; a memory of differences needs every message."""
-        return ("complete", "reliable") if isinstance(self.memory, Differences) else ("complete",)
+        """Everybody hears everybody; some memories need every message."""
+        return ("complete", "reliable") if self.memory.needs_every_message else ("complete",)
 
     def default_mixing(self, graph: Graph) -> MixingMatrix:
         """The plain mean."""

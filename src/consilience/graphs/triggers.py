@@ -7,6 +7,7 @@ that schedule's weights, or the identity. Triggers of triggers take both decisio
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def check_schedule(owner: object, mixing: Schedule | None) -> None:
         )
 
 
-class _Trigger:
+class _Trigger(abc.ABC):
     """What the triggers share: which value follows from the decision of a round."""
 
     num_agents: int
@@ -58,9 +59,9 @@ class _Trigger:
         count_of_agents(self.num_agents)
         check_schedule(self, self.mixing)
 
+    @abc.abstractmethod
     def works(self, round: Any) -> jax.Array:
         """Shape (): whether agents speak in `round`."""
-        raise NotImplementedError
 
     def __call__(self, round: Any) -> jax.Array:
         """Shape (agents, agents): links (the diagonal always works), or the weights W(t) if there is a `mixing`."""

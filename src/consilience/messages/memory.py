@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -20,6 +20,9 @@ class Memory(eqx.Module):
 
     The receiver gets the mean Σ_j w_ij of the decoded messages, and `receive` says what it takes Σ_j w_ij x_j to be.
     """
+
+    needs_every_message: ClassVar[bool] = False
+    """Whether receivers keep something that a lost message would leave wrong for good."""
 
     @abc.abstractmethod
     def init(self, like: Message) -> State:
@@ -111,6 +114,8 @@ class Differences(Memory):
         >>> decode(first).tolist(), decode(second).tolist(), state["own"].tolist()
         ([0.0, 4.0], [3.0, 0.0], [3.0, 4.0])
     """
+
+    needs_every_message = True
 
     def init(self, like: Message) -> State:
         """h = 0, its own and the mean of all."""
