@@ -76,7 +76,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, (FunctionModel, EquinoxModel)):
         return _describe_adapter(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"class": _describe_class(type(value)), **_describe_fields(value)}
+        return {"class": _describe_class(type(value)), **describe_fields(value)}
     raise UnnamedPartError(
         f"{value!r} is code, which cannot be compared from one session to the next, so results that depend on it are "
         "not stored. Give the part a name= (cs.models.from_functions(init, apply, name='...')), or make it a frozen "
@@ -84,7 +84,8 @@ def describe(value: Any) -> Any:
     )
 
 
-def _describe_fields(value: Any) -> dict[str, Any]:
+def describe_fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as plain data, without those that are left out at their defaults."""
     described = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
     for field in dataclasses.fields(value):
         if field.metadata.get("omit_default_from_identity") and described[field.name] == describe(field.default):

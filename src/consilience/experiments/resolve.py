@@ -11,7 +11,7 @@ import numpy as np
 
 from consilience.algorithms import Algorithm
 from consilience.errors import IncompatiblePair, InvalidSpec, UnknownName
-from consilience.experiments.identity import SEMANTICS, UnnamedPartError, describe, identity
+from consilience.experiments.identity import SEMANTICS, UnnamedPartError, describe, describe_fields, identity
 from consilience.experiments.plan import Block, grid, plan, replica_limit
 from consilience.randomness import check_seed
 from consilience.simulation import Experiment, resolve_experiment
@@ -29,6 +29,8 @@ class Sweep:
         blocks: the plan.
         cells: the parameter values of each cell of the grid.
         title: for people; no part of the identity.
+        source: what it was made from, `{"spec": tables}` for a spec or `{"recipe": name, ...}`; recorded with the run
+            so that it can be made again, and no part of the identity. `None` for a sweep made in Python.
     """
 
     experiment: Experiment
@@ -40,6 +42,7 @@ class Sweep:
     title: str
     spec: dict[str, Any] | None = field(repr=False)
     not_stored_because: str = ""
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def run_id(self) -> str | None:
@@ -171,8 +174,7 @@ def resolve_sweep(
 
 
 def _describe_experiment(experiment: Experiment, swept: set[str]) -> dict[str, Any]:
-    fields = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment)}
-    description = {name: describe(value) for name, value in fields.items()}
+    description = describe_fields(experiment)
     for name in swept:
         description["algorithm"][name] = "swept"
     return description

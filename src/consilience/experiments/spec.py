@@ -35,6 +35,15 @@ Every table names a part and its arguments, as the Python functions take them:
     coupling = [0.0, 1.0, 10.0, 100.0]
     seed = [0, 1, 2]
 
+What is done to the population under way is a list of tables, one per intervention (`cs.simulation.KINDS`):
+
+    [[interventions]]
+    round = 1000
+    kind = "edge"
+    source = 0
+    target = 3
+    weight = 0.0
+
 A graph may come from a file: `file = "edges.csv"` and `directed = false` in place of `family`. `max_replicas = 2`,
 above the tables, makes smaller blocks, for populations that would not fit; a larger number suits accelerators.
 """
@@ -42,25 +51,28 @@ above the tables, makes smaller blocks, for populations that would not fit; a la
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tomli_w
+
 from consilience import algorithms, graphs, models, tasks
 from consilience.errors import ConsilienceError, InvalidSpec, UnknownName
 from consilience.experiments.resolve import Sweep, resolve_sweep
-from consilience.simulation import resolve_experiment
+from consilience.simulation import KINDS, Intervention, resolve_experiment
 
 _TABLES = ("task", "partition", "model", "graph", "algorithm", "run", "over")
 _SCALARS = ("title", "seed", "protocol", "along", "max_replicas")
-_RUN = [
-    name
-    for name in inspect.signature(resolve_experiment).parameters
-    if name not in ("algorithm", "model", "task", "shards", "graph", "mixing", "schedules", "roles", "initial_params")
-]
-EXAMPLE = inspect.cleandoc((__doc__ or "").split("take them:\n\n", 1)[1].split("\nA graph may come", 1)[0]) + "\n"
+_PARTS = (*_TABLES, *_SCALARS, "interventions")
+_ELSEWHERE = ("algorithm", "model", "task", "shards", "graph", "mixing", "schedules", "roles", "initial_params",
+              "interventions")  # fmt: skip
+_RUN = [name for name in inspect.signature(resolve_experiment).parameters if name not in _ELSEWHERE]
+EXAMPLE = inspect.cleandoc((__doc__ or "").split("take them:\n\n", 1)[1].split("\nWhat is done", 1)[0]) + "\n"
 """A spec that runs in seconds."""
 
 
@@ -94,6 +106,76 @@ def parse_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def format_value(value: Any) -> str:
+    """A value as TOML writes it, on one line: the inverse of `parse_value`.
+
+    Raises:
+        InvalidSpec: if TOML has no such value.
+
+    Example:
+        >>> format_value([0.0, 1.5]), format_value(True), format_value("digits")
+        ('[0.0, 1.5]', 'true', '"digits"')
+    """
+    return to_toml({"value": value}).removeprefix("value = ").rstrip("\n")
+
+
+def to_toml(spec: Mapping[str, Any]) -> str:
+    """A spec as the text of a TOML file: what `read` reads back. A list stands on one line.
+
+    Args:
+        spec: nested tables; arrays, tuples and ranges become lists.
+
+    Raises:
+        InvalidSpec: for a value that TOML does not have: `None`, functions, objects.
+
+    Example:
+        >>> print(to_toml({"seed": 0, "over": {"coupling": (0.0, 10.0)}}))
+        seed = 0
+        <BLANKLINE>
+        [over]
+        coupling = [0.0, 10.0]
+        <BLANKLINE>
+    """
+    lines: list[str] = []
+    for line in tomli_w.dumps(as_tables(spec)).splitlines():
+        # The writer puts every item on a line of its own, indented; strings never contain a line break.
+        if line.lstrip().startswith("]"):
+            lines[-1] = lines[-1].rstrip().removesuffix(",") + line.strip()
+        elif line.startswith(" "):
+            lines[-1] += ("" if lines[-1].endswith("[") else " ") + line.strip()
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def as_tables(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec as `read` would return it: dictionaries, lists, strings, numbers and booleans alone.
+
+    Raises:
+        InvalidSpec: for a value that TOML does not have.
+
+    Example:
+        >>> as_tables({"over": {"seed": range(3), "coupling": np.array([0.5])}})
+        {'over': {'seed': [0, 1, 2], 'coupling': [0.5]}}
+    """
+    return {str(name): _plain(value, str(name)) for name, value in spec.items()}
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item, f"{where}.{name}") for name, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise InvalidSpec(
+        f"{where} = {value!r}: a spec file has no such value. Write numbers, strings, true or false, lists and tables, "
+        "and leave out what has its default."
+    )
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:
@@ -194,8 +276,8 @@ def build_task_and_graph(
         ('digits', 10, 'cycle(10)')
     """
     for name in spec:
-        if name not in (*_TABLES, *_SCALARS):
-            raise UnknownName.among("part of a spec", name, [*_TABLES, *_SCALARS])
+        if name not in _PARTS:
+            raise UnknownName.among("part of a spec", name, _PARTS)
     for name in _TABLES:
         if not isinstance(spec.get(name, {}), Mapping):
             raise InvalidSpec(f"{name} = {spec[name]!r}: this is a table. Write [{name}] and its arguments below it.")
@@ -205,6 +287,33 @@ def build_task_and_graph(
     arguments.setdefault("num_agents", 10)
     shards = _call(tasks.partitions.make, "[partition]", name, task, **arguments)
     return task, shards, _graph(spec, len(shards))
+
+
+def _interventions(spec: Mapping[str, Any]) -> list[Intervention]:
+    listed = spec.get("interventions", [])
+    if not isinstance(listed, list) or not all(isinstance(table, Mapping) for table in listed):
+        raise InvalidSpec(
+            f"interventions = {listed!r}: this is a list of tables. Write [[interventions]] above each of them."
+        )
+    made = []
+    for table in listed:
+        arguments = dict(table)
+        kind = arguments.pop("kind", None)
+        if kind not in KINDS:
+            raise UnknownName.among("kind of intervention", str(kind), KINDS)
+        made.append(_call(KINDS[kind], f"intervention {kind}", **arguments))
+    return made
+
+
+def as_table(intervention: Intervention) -> dict[str, Any]:
+    """An intervention as a table of a spec.
+
+    Example:
+        >>> from consilience.simulation import Freeze
+        >>> as_table(Freeze(100, agent=3))
+        {'kind': 'freeze', 'round': 100, 'agent': 3}
+    """
+    return {"kind": intervention.kind, **dataclasses.asdict(intervention)}
 
 
 def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Sweep:
@@ -235,13 +344,23 @@ def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Swe
     if not isinstance(run.get("observe", []), list):
         raise InvalidSpec(f'observe = {run["observe"]!r}: this is a list. Write observe = ["accuracy", "loss"], say.')
     run.setdefault("num_rounds", 2000)
-    return resolve_sweep(
+    resolved = resolve_sweep(
         algorithm,
         over=spec.get("over") or {"seed": [spec.get("seed", 0)]},
         model=model,
         task=task,
         shards=shards,
         graph=graph,
+        interventions=_interventions(spec),
         **{name: spec[name] for name in _SCALARS if name in spec},
         **run,
     )
+    return dataclasses.replace(resolved, source=_source(spec))
+
+
+def _source(spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a run records of its spec; nothing if it was made in Python of values that no file can hold."""
+    try:
+        return {"spec": as_tables(spec)}
+    except InvalidSpec:
+        return None

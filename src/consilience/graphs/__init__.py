@@ -32,7 +32,7 @@ from consilience.graphs.random_families import (
     watts_strogatz,
 )
 from consilience.graphs.readers import from_adjacency, from_networkx
-from consilience.graphs.schedules import Bernoulli, Interpolated, Periodic, RandomSubset, Schedule, Schedules
+from consilience.graphs.schedules import Absent, Bernoulli, Interpolated, Periodic, RandomSubset, Schedule, Schedules
 from consilience.graphs.triggers import Early, EveryRounds, Late, WithProbability
 from consilience.graphs.weightings import (
     column_stochastic,
@@ -47,6 +47,7 @@ from consilience.graphs.weightings import (
 
 __all__ = [
     "FAMILIES",
+    "Absent",
     "Bernoulli",
     "Early",
     "EveryRounds",

@@ -142,6 +142,39 @@ class RandomSubset:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """Some agents never take part.
+
+    Attributes:
+        agents: who stays away.
+        num_agents: N.
+        among: the schedule of the others; they always take part without one.
+
+    Example:
+        >>> Absent((1,), num_agents=3)(0).tolist()
+        [True, False, True]
+    """
+
+    agents: tuple[int, ...]
+    num_agents: int
+    among: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        if not all(0 <= agent < self.num_agents for agent in self.agents):
+            raise InvalidSpec(
+                f"Absent(agents={self.agents}, num_agents={self.num_agents}): agents are numbered 0 … "
+                f"{self.num_agents - 1}."
+            )
+
+    def __call__(self, round: jax.Array) -> jax.Array:
+        """Shape (agents,)."""
+        import jax.numpy as jnp
+
+        present = jnp.ones(self.num_agents, bool).at[jnp.asarray(self.agents, int)].set(False)
+        return present if self.among is None else present & self.among(round)
+
+
+@dataclass(frozen=True)
 class Interpolated:
     """A number that follows a table: linear between its entries, constant before the first and after the last.
 

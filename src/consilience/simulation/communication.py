@@ -14,7 +14,7 @@ from consilience.graphs import Schedules
 from consilience.messages import decode, num_bits
 from consilience.randomness import Purpose, key
 from consilience.simulation.experiment import Experiment
-from consilience.simulation.trajectory import precision
+from consilience.simulation.simulation import precision
 
 
 def message_bits(experiment: Experiment) -> list[int]:

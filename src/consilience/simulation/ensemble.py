@@ -8,6 +8,7 @@ one device, where all agents are, or on each of several devices for the agents t
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Sequence
@@ -101,7 +102,33 @@ class Ensemble:
         agents_here = experiment.num_agents // placement.num_parts
         self._agents_at_once = self._activations.agents_at_once(num_replicas, agents_here)
         self._programs: dict[str, Any] = {}
+        # Links and absences are constants of the loops over rounds: each edition of them has loops of its own.
+        self._editions, self._edition = [experiment], 0
         self._compiling = threading.Lock()
+
+    def changed(self, experiment: Experiment) -> Ensemble:
+        """The ensemble after an intervention. What has not changed is shared, compiled programs above all.
+
+        Args:
+            experiment: this one's with other hyper-parameters, shards, links or absent agents.
+        """
+        other = copy.copy(self)
+        other.experiment = experiment
+        other._agents = other.placement.put(agent_table(experiment, other.dtype), 0)
+        if experiment.shards is not self.experiment.shards:
+            if experiment.batch_size is None:
+                other._data = other.placement.put(training_data(experiment, other.dtype), other._data_axis)
+            shares = experiment.data_shares
+            other._data_shares = None if shares is None else other.placement.put(jnp.asarray(shares, other.dtype), None)
+        other._reach = Reach(experiment.graph.neighbours, other.placement.num_parts)
+        parts = experiment.algorithm, experiment.graph, experiment.mixing, experiment.schedules
+        other._exchange = Exchange(*parts, other._reach)
+        with self._compiling:
+            known = [edition for edition, links in enumerate(self._editions) if _same_links(links, experiment)]
+            other._edition = known[0] if known else len(self._editions)
+            if not known:
+                self._editions.append(experiment)
+        return other
 
     def replicas(self, algorithms: Sequence[Algorithm], seeds: Sequence[int]) -> Replicas:
         """The replicas of some algorithms, which differ in numeric hyper-parameters only, and their seeds."""
@@ -355,7 +382,8 @@ class Ensemble:
         supply = _Supply(self._agents, self._data, indices)
         in_axes = (0, None, _Supply(0, self._data_axis, 1), None, None)  # pyright: ignore[reportArgumentType]
         counts = self.placement.put((np.int32(rounds.start), np.int32(len(rounds))), None)
-        return self._call(name, function, in_axes, out_axes, state, replicas, supply, *counts)
+        edition = f"{name} of edition {self._edition}"
+        return self._call(edition, function, in_axes, out_axes, state, replicas, supply, *counts)
 
     def advance(
         self, state: Any, replicas: Replicas, seeds: Sequence[int], first_round: int, num_rounds: int, capacity: int
@@ -397,3 +425,9 @@ class Ensemble:
         """The parameters of the learners, leaves (replicas, learners, ...), as NumPy arrays."""
         params = self.placement.get(self._call("params", self._state_params, None, None, replicas, state))
         return jax.tree.map(lambda leaf: leaf.swapaxes(0, 1)[:, self.experiment.learners], params)
+
+
+def _same_links(one: Experiment, other: Experiment) -> bool:
+    """Whether the same agents take part and exchange with the same weights."""
+    matrices = (one.graph.adjacency, other.graph.adjacency), (one.mixing.weights, other.mixing.weights)
+    return one.schedules.active == other.schedules.active and all(np.array_equal(*pair) for pair in matrices)

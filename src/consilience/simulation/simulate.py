@@ -12,9 +12,10 @@ from consilience.graphs import Graph, MixingMatrix, Schedules
 from consilience.models import Params
 from consilience.observables import Observable
 from consilience.randomness import check_seed
-from consilience.simulation.experiment import resolve_experiment
+from consilience.simulation.interventions import Intervention
 from consilience.simulation.placement import place
 from consilience.simulation.recording import REPLICA, describe_result, to_dataset
+from consilience.simulation.resolve import resolve_experiment
 from consilience.simulation.trajectory import Progress, run_ensemble
 from consilience.tasks import Task
 
@@ -38,6 +39,7 @@ def simulate(
     initial_params: Params | None = None,
     common_init: bool = False,
     dtype: str = "float32",
+    interventions: Iterable[Intervention] = (),
     devices: Sequence[Any] | None = None,
     on_chunk: Callable[[Progress], bool | None] | None = None,
 ) -> xr.Dataset:
@@ -64,6 +66,8 @@ def simulate(
         initial_params: one set for all agents, or one per agent (leaves with a leading axis of agents).
         common_init: whether all agents start from the same draw.
         dtype: "float32" or "float64", whatever JAX's global flag says.
+        interventions: what is done to the population between rounds: `SetParameter`, `SetEdge`, `Freeze`, `Thaw`,
+            `SwapData` and `Restart` of `cs.simulation`.
         devices: share the agents out among these devices (`jax.devices()`), in equal numbers. By default all are on
             one device; after `cs.simulation.join`, on those of all processes. Results agree up to rounding.
         on_chunk: called every few hundred rounds with the `Progress`; returning True stops the run.
@@ -111,6 +115,7 @@ def simulate(
         initial_params=initial_params,
         common_init=common_init,
         dtype=dtype,
+        interventions=interventions,
     )
     placement = place(experiment.num_agents, devices)
     trajectory = run_ensemble(experiment, [algorithm], [seed], on_chunk=on_chunk, placement=placement)
