@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-# Most programs of the tests run for milliseconds, once: compiling them is most of the work.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Most programs of the tests run for milliseconds, once: compiling them is most of the work. Without XLA's own emitters
+# of fused loops, and in one piece, it takes half of the time. Slow tests ask for all optimisations, and get them.
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
+    quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    given = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = given if quickly in given else f"{quickly} {given}"  # workers inherit it
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -114,18 +114,17 @@ def test_make_knows_every_entry_and_suggests_names() -> None:
 
 
 def test_no_two_files_of_the_catalog_are_copies() -> None:
-    """Of what they say they share at most a third, and nearly all pairs less than a quarter.
+    """Of what they say they share at most a quarter.
 
-    Imports, headings and what the interface prescribes do not count.
+    What does not count: imports, the heads of classes and of the interface's methods, decorators, the headings that
+    every docstring has, and punctuation alone.
     """
     entries = (*cs.algorithms.catalog().values(), *cs.algorithms.other_methods().values())
     paths = {Path(inspect.getsourcefile(entry.method) or "") for entry in entries}
     prescribed = re.compile(
-        r"if TYPE_CHECKING|def __check_init__|check_non_negative\(|"
-        r"from |import |requires = |@|class |\W*$|"
-        r"def (emit|absorb|init|params|default_mixing|warnings|num_local_steps)\(|"
-        rf"({'|'.join(cs.algorithms.SECTIONS)}):$|"
-        r"(learning_rate|weight_decay|local_steps|optimiser)\b|return \{\*\*state"
+        r"from |import |if TYPE_CHECKING|@|class |\W*$|"
+        r"def (__check_init__|emit|absorb|init|params|default_mixing|broadcast|warnings|num_local_steps)\(|"
+        rf"({'|'.join(cs.algorithms.SECTIONS)}):$"
     )
     said = {
         path: [
@@ -137,7 +136,7 @@ def test_no_two_files_of_the_catalog_are_copies() -> None:
     }
     for a, b in itertools.permutations(paths, 2):
         shared = sum(line in set(said[b]) for line in said[a])
-        assert shared <= len(said[a]) / 3, f"{a.name} shares {shared} of its {len(said[a])} lines with {b.name}"
+        assert shared <= len(said[a]) / 4, f"{a.name} shares {shared} of its {len(said[a])} lines with {b.name}"
 
 
 # ---- the suite catches what it should ---------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The interface, proved on methods that are not in the catalog and stress what the catalog does not.
+"""The interface, proved on methods that stress what the catalog does not: servers that are agents, senders' identities,
+schedules of everything, roles that change.
 
 Each is written for one agent, in a few lines, and must end in the same states under `run_round` and in the simulator.
 Where a method has a property that its arithmetic cannot have by chance, that is tested too.
@@ -27,13 +28,13 @@ from consilience.algorithms import (
     descend,
     local_sgd,
 )
-from consilience.graphs import Bernoulli, Graph, Interpolated, MixingMatrix, Periodic, RandomSubset, Schedules
+from consilience.algorithms.relay_sum import RelaySum
+from consilience.graphs import Bernoulli, Graph, Interpolated, Periodic, RandomSubset, Schedules
 from consilience.simulation import make_ensemble, run_ensemble
 from registries import (
     ROUNDING,
     SmallProblem,
     assert_close,
-    assert_same_params,
     assert_simulator_equals_oracle,
     directed_cycle,
     final_params,
@@ -51,124 +52,6 @@ where = lambda condition, a, b: jax.tree.map(lambda x, y: jnp.where(condition, x
 def over_slots(weights: jax.Array, messages: Any) -> Any:
     """Σ_s weights_s message_s."""
     return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, axes=1), messages)
-
-
-# ---- push-sum: column-stochastic weights, parameters that are a quotient of two states -----------------------------
-
-
-class PushSum(Algorithm):
-    """Subgradient-push: mass x and weight w travel together; the parameters are x / w."""
-
-    requires = ("column_stochastic",)
-    learning_rate: Any
-
-    def init(self, params: Any, context: Any) -> Any:
-        return {"mass": params, "weight": jnp.ones((), jnp.result_type(*jax.tree.leaves(params)))}
-
-    def emit(self, state: Any, local: Any, context: Any) -> Any:
-        mass = descend(state["mass"], local.gradient(self.params(state)), self.learning_rate)
-        return state, {"mass": mass, "weight": state["weight"]}
-
-    def absorb(self, state: Any, inbox: Any, local: Any, context: Any) -> Any:
-        return inbox.mixed
-
-    def params(self, state: Any) -> Any:
-        return scale(1 / state["weight"], state["mass"])
-
-    def default_mixing(self, graph: Graph) -> MixingMatrix:
-        return graphs.column_stochastic(graph)
-
-
-# Strongly connected; agents listen to, and are heard by, different numbers of others.
-LOPSIDED = graphs.from_adjacency([[0, 1, 0, 0], [0, 0, 2, 1], [1, 0, 0, 1], [3, 0, 0, 0]], name="lopsided")
-
-
-def test_push_sum() -> None:
-    assert not graphs.column_stochastic(LOPSIDED).is_row_stochastic
-    assert_simulator_equals_oracle(PushSum(learning_rate=0.1), graph=LOPSIDED, batch_size=2)
-
-
-def test_push_sum_with_lost_links_keeps_its_mass_with_the_sender() -> None:
-    links = Schedules(edges=Bernoulli(0.5, num_agents=4, links=True))
-    _, states = assert_simulator_equals_oracle(PushSum(learning_rate=0.1), graph=LOPSIDED, schedules=links)
-    assert sum(float(state["weight"]) for state in states) == pytest.approx(4, abs=ROUNDING)
-
-
-def test_push_sum_agrees_on_the_mean() -> None:
-    problem = small_problem(4)
-    run = problem.simulate(PushSum(learning_rate=0.0), graph=LOPSIDED, num_rounds=200)
-    for name, leaf in problem.initial_params.items():
-        mean = np.broadcast_to(leaf.mean(axis=0), leaf.shape)
-        # The second eigenvalue of W is 0.66 in modulus, and 0.66^200 is nothing.
-        np.testing.assert_allclose(final_params(run)[f"params/{name}"], mean, atol=ROUNDING)
-
-
-# ---- RelaySum: another message for every neighbour ---------------------------------------------------------------
-
-
-class RelaySum(Algorithm):
-    """RelaySGD on a tree (Vogels et al. 2021): m_ij = x_i + Σ_{k ≠ j} m_ki travels from i to j, with a count.
-
-    x_i ← (x_i + Σ_j m_ji + (N − number of agents in that sum) x_i(0)) / N.
-    """
-
-    per_edge = True
-    requires = ("undirected",)
-    learning_rate: Any
-
-    def init(self, params: Any, context: Any) -> Any:
-        slots = context.neighbours.shape[0]
-        dtype = jnp.result_type(*jax.tree.leaves(params))
-        relayed = jax.tree.map(lambda leaf: jnp.zeros((slots, *leaf.shape), leaf.dtype), params)
-        return {"params": params, "initial": params, "relayed": relayed, "counts": jnp.zeros(slots, dtype)}
-
-    def emit(self, state: Any, local: Any, context: Any) -> Any:
-        params = descend(state["params"], local.gradient(state["params"]), self.learning_rate)
-        mask = context.neighbour_mask.astype(state["counts"].dtype)
-        total = add(params, over_slots(mask, state["relayed"]))
-        count = 1 + mask @ state["counts"]
-        message = jax.tree.map(lambda everything, one: everything - one, total, state["relayed"])
-        return {**state, "params": params}, (message, count - state["counts"])
-
-    def absorb(self, state: Any, inbox: Any, local: Any, context: Any) -> Any:
-        relayed, counts = inbox.messages
-        mask = inbox.mask.astype(counts.dtype)
-        missing = context.num_agents - 1 - mask @ counts
-        total = add(state["params"], over_slots(mask, relayed), scale(missing, state["initial"]))
-        counts = mask * counts
-        return {**state, "params": scale(1 / context.num_agents, total), "relayed": relayed, "counts": counts}
-
-    def params(self, state: Any) -> Any:
-        return state["params"]
-
-
-def test_relay_sum() -> None:
-    """On a tree of five agents with one, two and three neighbours."""
-    tree = np.zeros((5, 5))
-    for i, j in ((0, 2), (1, 2), (2, 3), (3, 4)):
-        tree[i, j] = tree[j, i] = 1
-    graph = graphs.from_adjacency(tree, name="tree")
-    assert_simulator_equals_oracle(RelaySum(learning_rate=0.1), graph=graph, batch_size=2, num_rounds=4)
-
-
-def test_relay_sum_averages_over_delayed_parameters() -> None:
-    """At learning rate 0 on a path, x_i(t+1) is the mean over j of x_j, d_ij − 1 rounds ago, x_i(0) before the start.
-
-    This is the closed form of the rule: what j sends needs d_ij hops, one per round.
-    """
-    num_agents, num_rounds = 4, 7
-    problem = small_problem(num_agents)
-    run = problem.simulate(RelaySum(learning_rate=0.0), graph=graphs.path(num_agents), num_rounds=num_rounds)
-    start = problem.initial_params["weight"]
-    history = [start]
-    for t in range(num_rounds):
-        new = np.zeros_like(start)
-        for i in range(num_agents):
-            for j in range(num_agents):
-                then = t - max(0, abs(i - j) - 1)
-                new[i] += (history[then][j] if then >= 0 else start[i]) / num_agents
-        history.append(new)
-    np.testing.assert_allclose(final_params(run)["params/weight"], history[-1], atol=ROUNDING)
 
 
 # ---- SCAFFOLD: a server, two exchanges, partial participation ----------------------------------------------------
@@ -306,64 +189,6 @@ def test_one_byte_spsa() -> None:
 
 def test_one_byte_spsa_of_an_agent_without_neighbours() -> None:
     assert_simulator_equals_oracle(OneByteSPSA(learning_rate=0.02), graph=graphs.complete(1))
-
-
-# ---- PowerSGD: two exchanges of different shapes, error feedback -------------------------------------------------
-
-
-class PowerSGD(Algorithm):
-    """Rank-1 PowerSGD (Vogels et al. 2019): p = M q, then q = Mᵀ p̂, and what p̂ qᵀ misses is fed back."""
-
-    num_exchanges = 2
-    requires = ("complete",)
-    learning_rate: Any
-
-    def init(self, params: Any, context: Any) -> Any:
-        weight = params["weight"]
-        return {
-            "params": params,
-            "error": jnp.zeros_like(weight),
-            "matrix": jnp.zeros_like(weight),
-            "q": jnp.ones_like(weight[0]),
-            "p": jnp.zeros_like(weight[:, 0]),
-        }
-
-    def emit(self, state: Any, local: Any, context: Any) -> Any:
-        if context.exchange == 1:
-            return state, state["matrix"].T @ state["p"]
-        gradient = local.gradient(state["params"])
-        matrix = gradient["weight"] + state["error"]
-        return {**state, "matrix": matrix}, {"p": matrix @ state["q"], "bias": gradient["bias"]}
-
-    def absorb(self, state: Any, inbox: Any, local: Any, context: Any) -> Any:
-        params = state["params"]
-        if context.exchange == 0:
-            bias = params["bias"] - self.learning_rate * inbox.mixed["bias"]
-            p = inbox.mixed["p"]
-            return {**state, "params": {**params, "bias": bias}, "p": p / jnp.linalg.norm(p)}
-        approximation = jnp.outer(state["p"], inbox.mixed)
-        weight = params["weight"] - self.learning_rate * approximation
-        error = state["matrix"] - approximation
-        return {**state, "params": {**params, "weight": weight}, "q": inbox.mixed, "error": error}
-
-    def params(self, state: Any) -> Any:
-        return state["params"]
-
-
-def test_power_sgd() -> None:
-    problem = small_problem(3, common_init=True)
-    run, _ = assert_simulator_equals_oracle(
-        PowerSGD(learning_rate=0.1), problem=problem, graph=graphs.complete(3), batch_size=2
-    )
-    for leaf in final_params(run).values():
-        np.testing.assert_allclose(leaf, np.broadcast_to(leaf[0], leaf.shape), atol=ROUNDING)
-
-
-def test_power_sgd_is_exact_on_matrices_of_rank_one() -> None:
-    problem = small_problem(3, num_outputs=1, common_init=True)
-    compressed = problem.simulate(PowerSGD(learning_rate=0.1), num_rounds=6)
-    # From common parameters adapt-then-combine on the complete graph is SGD with the mean gradient.
-    assert_same_params(compressed, problem.simulate(AdaptThenCombine(learning_rate=0.1), num_rounds=6))
 
 
 # ---- schedules ---------------------------------------------------------------------------------------------------

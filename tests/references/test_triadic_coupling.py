@@ -72,7 +72,7 @@ def test_triadic_coupling_is_its_update_rule(graph: Graph) -> None:
     assert ETA * TAU / 25 * largest_triads > 1e-3, "triads hardly pull, so this proves little"
     for of_round in batches:
         agents = one_round(agents, graph.adjacency, of_round)
-    algorithm = TriadicCoupling(ETA, SIGMA, TAU, LAMBDA, GAMMA)
+    algorithm = TriadicCoupling(ETA, SIGMA, GAMMA, TAU, LAMBDA)
     run = PROBLEM.simulate(algorithm, graph=graph, num_rounds=ROUNDS, batch_size=2)
     for name, leaf in final_params(run).items():
         expected = np.stack([agent[name.removeprefix("params/")] for agent in agents])
@@ -106,7 +106,7 @@ def test_warnings_begin_where_agents_that_agree_become_unstable(graph: Graph) ->
     critical = (2 * np.real(relative) / np.abs(relative) ** 2).min() / ETA
 
     def warnings(share: float) -> list[str]:
-        scaled = TriadicCoupling(ETA, share * critical * SIGMA, share * critical * TAU, LAMBDA)
+        scaled = TriadicCoupling(ETA, share * critical * SIGMA, 0.0, share * critical * TAU, LAMBDA)
         return scaled.warnings(graph, scaled.default_mixing(graph))
 
     # The differences are off by 1e-4 squared at most.
@@ -117,10 +117,10 @@ def test_warnings_begin_where_agents_that_agree_become_unstable(graph: Graph) ->
 
 def test_the_strongest_of_a_sweep_is_warned_of_and_rates_of_zero_are_not() -> None:
     graph = graphs.complete(5)
-    swept = TriadicCoupling(0.5, np.array([0.0, 1.0, 9.0]), np.array([0.0, 1.0, 9.0]))
+    swept = TriadicCoupling(0.5, np.array([0.0, 1.0, 9.0]), triadic_coupling=np.array([0.0, 1.0, 9.0]))
     (message,) = swept.warnings(graph, swept.default_mixing(graph))
     # σ + τ (N − 2)/N = 9 + 27/5 = 14.4 against 2/η = 4.
     assert "coupling=9 and triadic_coupling=9" in message
     assert message.endswith("by less than 0.2778.")
-    still = TriadicCoupling(0.0, 1e6, 1e6)
+    still = TriadicCoupling(0.0, 1e6, triadic_coupling=1e6)
     assert still.warnings(graph, still.default_mixing(graph)) == []

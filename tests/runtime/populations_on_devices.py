@@ -85,7 +85,7 @@ CASES: dict[str, Callable[[Any], xr.Dataset]] = {
         devices, cs.algorithms.FederatedAveraging(0.1, local_steps=2), schedules=Schedules(active=Bernoulli(0.6, N))
     ),
     "single messages": lambda devices: simulate(
-        devices, cs.algorithms.TriadicCoupling(0.1, 1.0, 0.5, 1.0), cs.graphs.cycle(N)
+        devices, cs.algorithms.TriadicCoupling(0.1, 1.0, triadic_coupling=0.5, selectivity=1.0), cs.graphs.cycle(N)
     ),
     "stopped": stopped,
     "interrupted": interrupted,

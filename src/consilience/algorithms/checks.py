@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consilience.algorithms.algorithm import Algorithm, Local, State, check_pair
+from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, check_pair
 from consilience.algorithms.run_round import Network, contexts, deliver, run_round
 from consilience.errors import IncompatiblePair
 from consilience.graphs import Graph, complete, cycle, path
@@ -34,19 +34,10 @@ class Problem:
     locals: tuple[Local, ...]
     params: tuple[Any, ...]
 
-    def initial(self, algorithm: Algorithm | None = None) -> list[State]:
+    def initial(self) -> list[State]:
         """The states of all agents before round 0."""
-        algorithm = algorithm or self.algorithm
-        who = contexts(algorithm, self.network, round=0, exchange=0, seed=0)
-        return [algorithm.init(params, context) for params, context in zip(self.params, who, strict=True)]
-
-    def run(self, algorithm: Algorithm | None = None, num_rounds: int = 3) -> list[State]:
-        """The states of all agents after `num_rounds` rounds."""
-        algorithm = algorithm or self.algorithm
-        states = self.initial(algorithm)
-        for round in range(num_rounds):
-            states = run_round(algorithm, states, self.locals, self.network, round=round)
-        return states
+        told = self.told_at_the_start
+        return [self.algorithm.init(params, context) for params, context in zip(self.params, told, strict=True)]
 
     @cached_property
     def history(self) -> list[list[State]]:
@@ -55,6 +46,36 @@ class Problem:
         for round in range(3):
             states.append(run_round(self.algorithm, states[-1], self.locals, self.network, round=round))
         return states
+
+    @cached_property
+    def told_at_the_start(self) -> list[Context]:
+        """The context in which each agent is initialised."""
+        return contexts(self.algorithm, self.network, round=0, exchange=0, seed=0)
+
+    @cached_property
+    def received(self) -> list[list[tuple[Context, Inbox]]]:
+        """Context and inbox of every agent in every exchange of round 1, played from the initial states."""
+        algorithm, everyone = self.algorithm, range(len(self.locals))
+        states, received = self.initial(), []
+        for exchange in range(algorithm.num_exchanges):
+            who = contexts(algorithm, self.network, round=1, exchange=exchange, seed=0)
+            emitted = [algorithm.emit(states[i], self.locals[i], who[i]) for i in everyone]
+            inboxes = [deliver(algorithm, self.network, [message for _, message in emitted], i) for i in everyone]
+            states = [algorithm.absorb(emitted[i][0], inboxes[i], self.locals[i], who[i]) for i in everyone]
+            received.append(list(zip(who, inboxes, strict=True)))
+        return received
+
+
+def one_agent(
+    algorithm: Algorithm, params: Any, local: Local, start: Context, received: list[tuple[Context, Inbox]]
+) -> tuple[list[Message], State]:
+    """What an agent sends in a round, and its state after it, given what it receives in every exchange."""
+    state, sent = algorithm.init(params, start), []
+    for context, inbox in received:
+        state, message = algorithm.emit(state, local, context)
+        state = algorithm.absorb(state, inbox, local, context)
+        sent.append(message)
+    return sent, state
 
 
 def quadratic_problem(algorithm: Algorithm, *, graph: Graph | None = None, dtype: Any = None) -> Problem:
@@ -139,7 +160,8 @@ def check_starts_at_the_given_parameters(problem: Problem) -> None:
 
 def check_is_pure(problem: Problem) -> None:
     """The same inputs give the same outputs: no hidden state, no other source of randomness than the keys."""
-    for a, b in zip(problem.history[1], problem.run(num_rounds=1), strict=True):
+    again = run_round(problem.algorithm, problem.initial(), problem.locals, problem.network)
+    for a, b in zip(problem.history[1], again, strict=True):
         assert all(bool(jnp.array_equal(x, y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)), (
             "two runs with the same seed differ; draw random numbers from context.key or context.shared_key only"
         )
@@ -163,43 +185,28 @@ def check_stays_finite(problem: Problem) -> None:
 
 def check_vectorises_over_agents(problem: Problem) -> None:
     """A round under `vmap` over agents and `jit` equals the loop: no Python branch on a context's array."""
-    algorithm, network, everyone = problem.algorithm, problem.network, range(len(problem.locals))
     stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
-    states, sent, received = problem.initial(), [], []
-    for exchange in range(algorithm.num_exchanges):
-        who = contexts(algorithm, network, round=1, exchange=exchange, seed=0)
-        emitted = [algorithm.emit(states[i], problem.locals[i], who[i]) for i in everyone]
-        messages = [message for _, message in emitted]
-        inboxes = [deliver(algorithm, network, messages, i) for i in everyone]
-        states = [algorithm.absorb(emitted[i][0], inboxes[i], problem.locals[i], who[i]) for i in everyone]
-        sent.append(stack(messages))
-        received.append((stack(who), stack(inboxes)))
-
-    def one_agent(params: Any, local: Local, start: Any, received: Any) -> Any:
-        state, sent = algorithm.init(params, start), []
-        for context, inbox in received:
-            state, message = algorithm.emit(state, local, context)
-            state = algorithm.absorb(state, inbox, local, context)
-            sent.append(message)
-        return sent, state
-
-    start = stack(contexts(algorithm, network, round=0, exchange=0, seed=0))
-    together = jax.jit(jax.vmap(one_agent))(stack(problem.params), stack(problem.locals), start, received)
-    _assert_close(together, (sent, stack(states)), "a round under vmap over agents differs from the loop over agents")
+    received = [list(of_agent) for of_agent in zip(*problem.received, strict=True)]
+    everyone = list(zip(problem.params, problem.locals, problem.told_at_the_start, received, strict=True))
+    one_by_one = stack([one_agent(problem.algorithm, *agent) for agent in everyone])
+    together = jax.jit(jax.vmap(partial(one_agent, problem.algorithm)))(*stack(everyone))
+    _assert_close(together, one_by_one, "a round under vmap over agents differs from the loop over agents")
 
 
 def check_hyper_parameters_sweep(problem: Problem) -> None:
-    """Stacked hyper-parameters under `vmap`, compiled once for all values, give what separate runs give."""
+    """Stacked hyper-parameters under `vmap`, compiled once for all values, give what each does alone, to an agent."""
     leaves, structure = jax.tree.flatten(problem.algorithm)
     numeric = [index for index, leaf in enumerate(leaves) if _is_real(leaf)]
     if not numeric:
         return
 
+    first = problem.params[0], problem.locals[0], problem.told_at_the_start[0], [all_[0] for all_ in problem.received]
+
     def run(values: list[jax.Array]) -> Any:
         changed = list(leaves)
         for index, value in zip(numeric, values, strict=True):
             changed[index] = value
-        return problem.run(jax.tree.unflatten(structure, changed), num_rounds=1)
+        return one_agent(jax.tree.unflatten(structure, changed), *first)
 
     values = [jnp.asarray(leaves[index]) * jnp.asarray([1.0, 0.5], jnp.result_type(leaves[index])) for index in numeric]
     together = jax.jit(jax.vmap(run))(values)

@@ -8,14 +8,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, regularised
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State
+from consilience.algorithms.parameters_as_state import GradientMethod
 from consilience.algorithms.validation import check_fraction, check_non_negative, check_positive_int
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class DecentralisedAdam(Algorithm):
+class DecentralisedAdam(GradientMethod):
     """Decentralised Adam: mix, and step along Adam's direction of the gradient at the parameters before mixing.
 
     What leaves an agent are its parameters before the step, so that messages travel while the gradient is computed.
@@ -40,7 +41,8 @@ class DecentralisedAdam(Algorithm):
         apart. Moments are not exchanged.
     Source:
         Z. Wang, J. Zhang, X. Wu and M. Johansson, From promise to practice: realizing high-performance decentralized
-        training, ICLR 2025, Algorithms 1 and 2 [wang2025].
+        training, ICLR 2025 [wang2025]; AccumAdam is in Appendix C, and the update is that of the authors' published
+        code.
 
     Attributes:
         learning_rate: η > 0, per round.
@@ -55,15 +57,13 @@ class DecentralisedAdam(Algorithm):
         4
     """
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
     b1: Any = 0.9
     b2: Any = 0.999
     eps: Any = 1e-8
     accumulation: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay, eps=self.eps)
+        check_non_negative(self, eps=self.eps)
         check_fraction(self, b1=self.b1, b2=self.b2)
         check_positive_int(self, accumulation=self.accumulation)
 
@@ -72,17 +72,13 @@ class DecentralisedAdam(Algorithm):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return {"params": params, "mean": zeros, "square": zeros, "sum": zeros, "steps": jnp.asarray(0, jnp.int32)}
 
-    def params(self, state: State) -> Params:
-        """The agent's own parameters."""
-        return state["params"]
-
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Send the parameters as they are."""
         return state, state["params"]
 
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
         """Mixed parameters minus Adam's direction at the own, unmixed ones."""
-        gradient = regularised(local.gradient(state["params"]), state["params"], self.weight_decay)
+        gradient = self.gradient(state["params"], local)
         mean, square = self._moments(state, gradient)
         steps = state["steps"] + 1
         refreshes = -(-steps // self.accumulation)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, descend, regularised
-from consilience.algorithms.validation import check_non_negative
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, descend
+from consilience.algorithms.parameters_as_state import GradientMethod
 from consilience.graphs import Graph, MixingMatrix, default_mixing, lazy
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class ExactDiffusion(Algorithm):
+class ExactDiffusion(GradientMethod):
     """Exact diffusion (D²): adapt-then-combine that takes back what the last mixing did to the agent.
 
     The correction adds up over rounds, until it cancels what drives an agent away from the others: its own gradient at
@@ -49,12 +49,6 @@ class ExactDiffusion(Algorithm):
 
     requires = ("doubly_stochastic",)
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
-
-    def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
-
     def default_mixing(self, graph: Graph) -> MixingMatrix:
         """(I + W)/2, whose eigenvalues are not negative."""
         return lazy(default_mixing(graph))
@@ -66,7 +60,7 @@ class ExactDiffusion(Algorithm):
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Adapt; send the corrected result."""
         params = state["params"]
-        gradient = regularised(local.gradient(params), params, self.weight_decay)
+        gradient = self.gradient(params, local)
         adapted = descend(params, gradient, self.learning_rate)
         corrected = jax.tree.map(lambda new, theta, old: new + theta - old, adapted, params, state["adapted"])
         return {**state, "adapted": adapted}, corrected
@@ -74,10 +68,6 @@ class ExactDiffusion(Algorithm):
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
         """Keep the mix."""
         return {**state, "params": inbox.mixed}
-
-    def params(self, state: State) -> Params:
-        """The agent's own parameters."""
-        return state["params"]
 
     def warnings(self, graph: Graph, mixing: MixingMatrix) -> list[str]:
         """Says when the correction itself is unstable, or not known to be stable."""

@@ -97,7 +97,3 @@ class FederatedAveraging(LocalSteps):
         direction, server = self.server.direction(backwards, state["server"], state["params"])
         new = {"params": descend(state["params"], direction, self.server_rate), "memory": memory, "server": server}
         return jax.tree.map(lambda moved, stays: jnp.where(weight > 0, moved, stays), new, state)
-
-    def params(self, state: State) -> Params:
-        """The global model."""
-        return state["params"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, descend, regularised
-from consilience.algorithms.validation import check_non_negative
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, descend
+from consilience.algorithms.parameters_as_state import GradientMethod
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class GradientTracking(Algorithm):
+class GradientTracking(GradientMethod):
     """Gradient tracking (DIGing in adapt-then-combine form): mix parameters and trackers of the mean gradient together.
 
     A tracker is mixed like the parameters, and takes in how much the agent's own gradient has changed. The mean of all
@@ -49,12 +49,6 @@ class GradientTracking(Algorithm):
 
     requires = ("doubly_stochastic",)
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
-
-    def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
-
     def init(self, params: Params, context: Context) -> State:
         """Parameters, and a tracker that has seen no gradient: the first change is the first gradient."""
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -63,7 +57,7 @@ class GradientTracking(Algorithm):
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Take in how the own gradient has changed; send where the tracker leads, and the tracker."""
         params = state["params"]
-        gradient = regularised(local.gradient(params), params, self.weight_decay)
+        gradient = self.gradient(params, local)
         tracker = jax.tree.map(lambda z, new, old: z + new - old, state["tracker"], gradient, state["gradient"])
         message = {"params": descend(params, tracker, self.learning_rate), "tracker": tracker}
         return {**state, "gradient": gradient}, message
@@ -71,7 +65,3 @@ class GradientTracking(Algorithm):
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
         """Keep the mix of both."""
         return {**state, **inbox.mixed}
-
-    def params(self, state: State) -> Params:
-        """The agent's own parameters."""
-        return state["params"]

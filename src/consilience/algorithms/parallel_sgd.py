@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, regularised
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State
 from consilience.algorithms.optimisers import Optimiser, Plain
+from consilience.algorithms.parameters_as_state import GradientMethod
 from consilience.algorithms.validation import check_non_negative
 from consilience.graphs import Graph, MixingMatrix, uniform
 from consilience.messages import Compressor, Identity, Memory, NoMemory, decode
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class ParallelSGD(Algorithm):
+class ParallelSGD(GradientMethod):
     """Gradients go to a server, compressed or not; their mean comes back, and all agents take the same step.
 
     The server is implicit: it sums what agents send, and may compress the mean once more before it sends that back.
@@ -57,8 +58,6 @@ class ParallelSGD(Algorithm):
 
     has_implied_server = True
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
     decoupled_decay: Any = 0.0
     local: Optimiser = Plain()
     compressor: Compressor = Identity()
@@ -67,12 +66,7 @@ class ParallelSGD(Algorithm):
     optimiser: Optimiser = Plain()
 
     def __check_init__(self) -> None:
-        check_non_negative(
-            self,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            decoupled_decay=self.decoupled_decay,
-        )
+        check_non_negative(self, decoupled_decay=self.decoupled_decay)
 
     @property
     def requires(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -95,7 +89,7 @@ class ParallelSGD(Algorithm):
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Send what the agent's optimiser makes of its gradient."""
         params = state["params"]
-        gradient = regularised(local.gradient(params), params, self.weight_decay)
+        gradient = self.gradient(params, local)
         direction, of_local = self.local.direction(gradient, state["local"], params)
         memory, message = self.memory.send(state["memory"], direction, self.compressor, context.key)
         return {**state, "local": of_local, "memory": memory}, message
@@ -115,7 +109,3 @@ class ParallelSGD(Algorithm):
             return theta - self.learning_rate * (d + self.decoupled_decay * theta)
 
         return {**state, "params": jax.tree.map(step, params, direction), "memory": memory, "optimiser": optimiser}
-
-    def params(self, state: State) -> Params:
-        """The model that all agents share."""
-        return state["params"]

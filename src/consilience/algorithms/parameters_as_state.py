@@ -1,4 +1,4 @@
-"""What simple methods share: agents that remember nothing but their parameters, or those and their optimiser."""
+"""What methods share: the gradient they learn from, and agents that remember their parameters and their optimiser."""
 
 from __future__ import annotations
 
@@ -31,7 +31,30 @@ class ParametersAsState(Algorithm):
         return state
 
 
-class LocalSteps(Algorithm):
+class GradientMethod(Algorithm):
+    """Base of the methods that learn from the gradient of the loss with its weight decay.
+
+    Attributes:
+        learning_rate: η > 0.
+        weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
+    """
+
+    learning_rate: Any
+    weight_decay: Any = 0.0
+
+    def __check_init__(self) -> None:
+        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
+
+    def gradient(self, params: Params, local: Local, step: int = 0) -> Params:
+        """∇(L + γ‖θ‖²) on the mini-batch of a step."""
+        return regularised(local.gradient(params, step), params, self.weight_decay)
+
+    def params(self, state: State) -> Params:
+        """The agent's own parameters."""
+        return state["params"]
+
+
+class LocalSteps(GradientMethod):
     """Base of the methods that take `local_steps` steps per round, on the agent's own mini-batches.
 
     Attributes:
@@ -41,24 +64,17 @@ class LocalSteps(Algorithm):
         optimiser: turns gradients into directions; plain SGD by default.
     """
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
     local_steps: int = eqx.field(static=True, default=1)
     # Came after runs had been stored, whose identity must stay what it was.
     optimiser: Optimiser = eqx.field(default=Plain(), metadata={"omit_default_from_identity": True})
 
     def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
         check_positive_int(self, local_steps=self.local_steps)
 
     @property
     def num_local_steps(self) -> int:
         """Steps per round."""
         return self.local_steps
-
-    def gradient(self, params: Params, local: Local, step: int) -> Params:
-        """∇(L + γ‖θ‖²) on the mini-batch of a step."""
-        return regularised(local.gradient(params, step), params, self.weight_decay)
 
     def learn(self, params: Params, memory: Any, local: Local) -> tuple[Params, Any]:
         """The local steps of one round: the parameters after them, and what the optimiser remembers."""
@@ -81,10 +97,6 @@ class LocalSGD(LocalSteps):
     def init(self, params: Params, context: Context) -> State:
         """The parameters, and an optimiser that has seen no gradient."""
         return {"params": params, "optimiser": self.optimiser.init(params)}
-
-    def params(self, state: State) -> Params:
-        """The agent's own parameters."""
-        return state["params"]
 
     def learned(self, state: State, local: Local) -> State:
         """The state after the local steps of one round."""

@@ -9,16 +9,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, descend, regularised
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, descend
 from consilience.algorithms.optimisers import Optimiser, Plain
-from consilience.algorithms.validation import check_non_negative, check_positive_int
+from consilience.algorithms.parameters_as_state import GradientMethod
+from consilience.algorithms.validation import check_positive_int
 from consilience.graphs import Graph, MixingMatrix, uniform
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class PowerSGD(Algorithm):
+class PowerSGD(GradientMethod):
     """PowerSGD: agents average two thin factors of their gradients, found by one step of subspace iteration.
 
     Of an array with more than two axes the first counts rows, and the rest columns; vectors, and matrices that would
@@ -57,13 +58,10 @@ class PowerSGD(Algorithm):
     requires = ("complete", "reliable")
     has_implied_server = True
 
-    learning_rate: Any
     rank: int = eqx.field(static=True, default=1)
-    weight_decay: Any = 0.0
     optimiser: Optimiser = Plain()
 
     def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
         check_positive_int(self, rank=self.rank)
 
     def default_mixing(self, graph: Graph) -> MixingMatrix:
@@ -97,7 +95,7 @@ class PowerSGD(Algorithm):
         if context.exchange == 1:
             return state, [m.T @ p for m, p in zip(state["matrices"], state["left"], strict=True)]
         params = state["params"]
-        gradient = jax.tree.leaves(regularised(local.gradient(params), params, self.weight_decay))
+        gradient = jax.tree.leaves(self.gradient(params, local))
         fresh = [_matrix(leaf) for leaf in gradient if self.factored(leaf)]
         matrices = jax.tree.map(jnp.add, fresh, state["matrices"])
         left = [m @ q for m, q in zip(matrices, state["right"], strict=True)]
@@ -121,10 +119,6 @@ class PowerSGD(Algorithm):
             "matrices": jax.tree.map(jnp.subtract, state["matrices"], found),
             "right": right,
         }
-
-    def params(self, state: State) -> Params:
-        """The model that all agents share."""
-        return state["params"]
 
 
 def _matrix(leaf: jax.Array) -> jax.Array:

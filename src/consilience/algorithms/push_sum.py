@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, descend, regularised
-from consilience.algorithms.validation import check_non_negative
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, descend
+from consilience.algorithms.parameters_as_state import GradientMethod
 from consilience.graphs import Graph, MixingMatrix, column_stochastic
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class PushSum(Algorithm):
+class PushSum(GradientMethod):
     """Stochastic gradient push: mass and a weight travel together, and the parameters are their quotient.
 
     Agents share what they have among those who listen, so that no mass is lost; those to whom more flows have more of
@@ -51,12 +51,6 @@ class PushSum(Algorithm):
 
     requires = ("column_stochastic",)
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
-
-    def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
-
     def default_mixing(self, graph: Graph) -> MixingMatrix:
         """Equal shares for all who listen, on undirected graphs too."""
         return column_stochastic(graph)
@@ -68,7 +62,7 @@ class PushSum(Algorithm):
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Learn at the quotient; send the mass and the weight."""
         params = self.params(state)
-        gradient = regularised(local.gradient(params), params, self.weight_decay)
+        gradient = self.gradient(params, local)
         return state, {**state, "mass": descend(state["mass"], gradient, self.learning_rate)}
 
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:

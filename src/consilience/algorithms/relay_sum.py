@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, descend, regularised
-from consilience.algorithms.validation import check_non_negative
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, descend
+from consilience.algorithms.parameters_as_state import GradientMethod
 
 if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class RelaySum(Algorithm):
+class RelaySum(GradientMethod):
     """RelaySGD: agents relay sums of models over a tree, so that all count the same in everybody's mean, only late.
 
     What travels from i to j is the sum of the models on i's side of their edge, as far as they have come: agent i's new
@@ -34,10 +34,11 @@ class RelaySum(Algorithm):
         a tree (a graph can be replaced by one of its spanning trees).
     Known limits:
         delays grow with the tree's diameter, and the learning rate must shrink with them. A lost message takes all
-        agents behind it out of the mean.
+        agents behind it out of the mean. The authors' code divides by N unless told otherwise, with initial models in
+        the place of those that are missing; dividing by the count, as here, is its other mode. They are the same once
+        all models have come.
     Source:
-        T. Vogels et al., RelaySum for decentralized deep learning on heterogeneous data, NeurIPS 2021, Algorithm 1
-        [vogels2021].
+        T. Vogels et al., RelaySum for decentralized deep learning on heterogeneous data, NeurIPS 2021 [vogels2021].
 
     Attributes:
         learning_rate: η > 0, per round.
@@ -51,12 +52,6 @@ class RelaySum(Algorithm):
     per_edge = True
     requires = ("undirected", "tree")
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
-
-    def __check_init__(self) -> None:
-        check_non_negative(self, learning_rate=self.learning_rate, weight_decay=self.weight_decay)
-
     def init(self, params: Params, context: Context) -> State:
         """Parameters; no neighbour has sent anything."""
         slots = context.neighbours.shape[0]
@@ -67,7 +62,7 @@ class RelaySum(Algorithm):
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Learn; send to each neighbour the sum of all that did not come from it."""
         params = state["params"]
-        gradient = regularised(local.gradient(params), params, self.weight_decay)
+        gradient = self.gradient(params, local)
         params = descend(params, gradient, self.learning_rate)
         total = self._total(params, state["received"])
         message = jax.tree.map(lambda everything, one: everything - one, total, state["received"])
@@ -82,10 +77,6 @@ class RelaySum(Algorithm):
         received = jax.tree.map(arrived, inbox.messages)
         total, count = self._total(state["params"], received)
         return {"params": jax.tree.map(lambda sum_: sum_ / count, total), "received": received}
-
-    def params(self, state: State) -> Params:
-        """The agent's own parameters."""
-        return state["params"]
 
     def _total(self, params: Params, received: Message) -> Message:
         """The sum of all models that an agent knows of, its own included, and their number."""

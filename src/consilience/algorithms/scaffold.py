@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from consilience.algorithms.algorithm import Algorithm, Context, Inbox, Local, Message, State, descend, regularised
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, descend
+from consilience.algorithms.parameters_as_state import GradientMethod
 from consilience.algorithms.validation import check_non_negative, check_positive_int
 from consilience.graphs import Graph, MixingMatrix, uniform
 from consilience.messages import Weighted
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from consilience.models import Params
 
 
-class Scaffold(Algorithm):
+class Scaffold(GradientMethod):
     """SCAFFOLD: local steps from a global model, each corrected by how the agent's gradients differ from the mean.
 
     The server is implicit: every agent holds the global model θ and the global control c, and the broadcast reaches
@@ -58,15 +59,11 @@ class Scaffold(Algorithm):
     has_implied_server = True
     requires = ("complete",)
 
-    learning_rate: Any
-    weight_decay: Any = 0.0
     local_steps: int = eqx.field(static=True, default=1)
     server_rate: Any = 1.0
 
     def __check_init__(self) -> None:
-        check_non_negative(
-            self, learning_rate=self.learning_rate, weight_decay=self.weight_decay, server_rate=self.server_rate
-        )
+        check_non_negative(self, server_rate=self.server_rate)
         check_positive_int(self, local_steps=self.local_steps)
 
     @property
@@ -89,7 +86,7 @@ class Scaffold(Algorithm):
         correction = jax.tree.map(jnp.subtract, state["global_control"], control)
         params, total = start, jax.tree.map(jnp.zeros_like, start)
         for step in range(self.local_steps):
-            gradient = regularised(local.gradient(params, step), params, self.weight_decay)
+            gradient = self.gradient(params, local, step)
             total = jax.tree.map(jnp.add, total, gradient)
             params = descend(params, jax.tree.map(jnp.add, gradient, correction), self.learning_rate)
         mean = jax.tree.map(lambda sum_: sum_ / self.local_steps, total)
@@ -107,7 +104,3 @@ class Scaffold(Algorithm):
             "params": jax.tree.map(lambda theta, sum_: theta + rate * sum_, state["params"], moved),
             "global_control": jax.tree.map(jnp.add, state["global_control"], control_moved),
         }
-
-    def params(self, state: State) -> Params:
-        """The global model."""
-        return state["params"]

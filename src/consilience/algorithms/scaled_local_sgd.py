@@ -161,7 +161,7 @@ class OASISScaling(_Diagonal):
 
     Source:
         M. Jahani et al., Doubly adaptive scaled algorithm for machine learning using second-order information, ICLR
-        2022, Eq. (7) [jahani2022].
+        2022 [jahani2022]: the preconditioner of OASIS, without its adaptive learning rate.
 
     Attributes:
         decay: β in [0, 1].

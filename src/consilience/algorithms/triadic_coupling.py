@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State, regularised
-from consilience.algorithms.parameters_as_state import ParametersAsState
+from consilience.algorithms.algorithm import Context, Inbox, Local, Message, State
+from consilience.algorithms.diffusive_coupling import DiffusiveCoupling
 from consilience.algorithms.validation import check_non_negative
 from consilience.graphs import Graph, MixingMatrix, diffusive, from_adjacency
 
 
-class TriadicCoupling(ParametersAsState):
+class TriadicCoupling(DiffusiveCoupling):
     """Diffusive coupling in pairs and in triads: two neighbours that agree with each other pull together.
 
     Update rule:
@@ -44,9 +44,9 @@ class TriadicCoupling(ParametersAsState):
     Attributes:
         learning_rate: η > 0, per round.
         coupling: σ ≥ 0 of Eq. (2); it is divided by the number of agents N.
+        weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
         triadic_coupling: τ ≥ 0; it is divided by N².
         selectivity: λ ≥ 0: how closely two neighbours must agree to pull together. At 0 all pairs do.
-        weight_decay: γ ≥ 0 of γ‖θ‖²; its gradient is 2γθ.
 
     Example:
         >>> TriadicCoupling(learning_rate=0.005, coupling=10.0, triadic_coupling=20.0, selectivity=1.0)
@@ -55,42 +55,21 @@ class TriadicCoupling(ParametersAsState):
         )
     """
 
-    learning_rate: Any
-    coupling: Any = 0.0
     triadic_coupling: Any = 0.0
     selectivity: Any = 0.0
-    weight_decay: Any = 0.0
 
     def __check_init__(self) -> None:
-        check_non_negative(
-            self,
-            learning_rate=self.learning_rate,
-            coupling=self.coupling,
-            triadic_coupling=self.triadic_coupling,
-            selectivity=self.selectivity,
-            weight_decay=self.weight_decay,
-        )
+        check_non_negative(self, triadic_coupling=self.triadic_coupling, selectivity=self.selectivity)
 
     def default_mixing(self, graph: Graph) -> MixingMatrix:
         """I − L_Q/N, whose weights between agents are q_ij/N; nothing is mixed with it."""
         return diffusive(graph, learning_rate=1.0, coupling=1.0)
 
-    def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
-        """Send the parameters as they are."""
-        return state, state
-
     def absorb(self, state: State, inbox: Inbox, local: Local, context: Context) -> State:
-        """Gradient, pairs and triads, all at the parameters before the step."""
-        gradient = regularised(local.gradient(state), state, self.weight_decay)
-        pair_pull = self.learning_rate * self.coupling / context.num_agents
-        triad_pull = self.learning_rate * self.triadic_coupling
-        return jax.tree.map(
-            lambda theta, g, pairs, triads: theta - self.learning_rate * g + pair_pull * pairs + triad_pull * triads,
-            state,
-            gradient,
-            inbox.coupled,
-            self._triads(state, inbox),
-        )
+        """Eq. (2), and the pull of the triads, all at the parameters before the step."""
+        moved = super().absorb(state, inbox, local, context)
+        pull = self.learning_rate * self.triadic_coupling
+        return jax.tree.map(lambda theta, triads: theta + pull * triads, moved, self._triads(state, inbox))
 
     def _triads(self, state: State, inbox: Inbox) -> Message:
         """Σ_j (T_ij/N²) (θ_j − θ_i), in the shape of the parameters."""

@@ -53,7 +53,7 @@ class RandomPairs:
         on regular graphs.
     Source:
         S. Boyd, A. Ghosh, B. Prabhakar and D. Shah, Randomized gossip algorithms, IEEE Transactions on Information
-        Theory 52 (2006), Section II [boyd2006].
+        Theory 52 (2006) [boyd2006], where a single pair meets at a time.
 
     Attributes:
         graph: who may meet whom; weights do not count.
@@ -153,7 +153,8 @@ class Matchings:
         diagonal may be negative where all matchings of an agent work at once.
     Source:
         J. Wang, A. K. Sahu, Z. Yang, G. Joshi and S. Kar, MATCHA: speeding up decentralized SGD via matching
-        decomposition sampling, Indian Control Conference 2019, Eqs. (4)–(6) [wang2019m].
+        decomposition sampling, Indian Control Conference 2019 [wang2019m]; both optimisations are those of the
+        authors' published code.
 
     Attributes:
         graph: the base graph; weights do not count.
@@ -255,8 +256,8 @@ class OnePeerExponential:
         W(t) is doubly stochastic, but not symmetric. If N is no power of 2 the agents come close to their mean and do
         not reach it.
     Source:
-        B. Ying et al., Exponential graph is provably efficient for decentralized deep training, NeurIPS 2021,
-        Section 4 [ying2021].
+        B. Ying et al., Exponential graph is provably efficient for decentralized deep training, NeurIPS 2021
+        [ying2021].
 
     Attributes:
         num_agents: N.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -16,6 +18,7 @@ def bits_for(num_values: int) -> int:
     return max(1, (num_values - 1).bit_length())
 
 
+@partial(jax.jit, static_argnames="num_bits")
 def pack(values: jax.Array, num_bits: int) -> jax.Array:
     """Whole numbers in `num_bits` bits each, the highest bit first, the last byte filled up with zeros.
 
@@ -34,6 +37,7 @@ def pack(values: jax.Array, num_bits: int) -> jax.Array:
     return jnp.packbits(((values.astype(jnp.uint32)[:, None] >> places) & 1).astype(jnp.uint8).reshape(-1))
 
 
+@partial(jax.jit, static_argnames=("num_bits", "num_values"))
 def unpack(packed: jax.Array, num_bits: int, num_values: int) -> jax.Array:
     """The numbers that `pack` put into bytes, shape (num_values,), unsigned.
 
