@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -17,12 +18,13 @@ import pytest
 import typer
 
 import consilience as cs
-from consilience.algorithms.page import catalog_page
 from consilience.cli.main import app
 from consilience.experiments import resolve_spec
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS, SITE = ROOT / "docs", ROOT / "build" / "docs"
+WRITTEN = [page for page in sorted(DOCS.rglob("*.md")) if DOCS / "generated" not in page.parents]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *WRITTEN]
 REPORTS = sorted((ROOT / "benchmarks").rglob("*.md"))
 HOSTS = {"arxiv.org", "keepachangelog.com", "semver.org"}
 """The only hosts that pages may name; no registry is among them."""
@@ -82,20 +84,60 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
         "large-populations.md",
         "performance.md",
         "figure-3.md",
-        "peer-to-peer.md",
+        "tutorials/bring-your-own.md",
         pytest.param("theory.md", marks=pytest.mark.slow),
     ],
 )
 def test_the_code_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert list(blocks(ROOT / "docs" / page, "python"))
-    run_blocks(ROOT / "docs" / page)
+    assert list(blocks(DOCS / page, "python"))
+    run_blocks(DOCS / page)
 
 
-def test_the_catalog_page_is_made_of_the_docstrings() -> None:
-    """`make docs` writes it."""
-    written = (ROOT / "docs" / "catalog" / "README.md").read_text(encoding="utf-8")
-    assert written == catalog_page()
+SHORTER = {"4_000": "20", "2_000": "10", "range(3)": "range(2)", "for depth in (0, 1)": "for depth in (1,)"}
+SMALLER = {
+    "peer-to-peer.md": {"width=512": "width=128"},
+    "tutorials/first-transition.md": {
+        **SHORTER,
+        "[0.0, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]": "[0.0, 10.0, 300.0]",
+    },
+    "tutorials/theory-and-experiment.md": {
+        **SHORTER,
+        "depths=[0, 1]": "depths=[1]",
+        "num_realizations=20": "num_realizations=2",
+        "[0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]": "[0.0, 4.0, 64.0]",
+    },
+    "tutorials/predict-a-deployment.md": {"width=512": "width=64", '"num_agents": 10': '"num_agents": 4'},
+    "tutorials/compare-methods.md": {
+        '("isolated", "dgd", "qsgd", "federated_averaging")': '("dgd",)',
+        "bits=3e8": "bits=2e7",
+        "(0.03, 0.1, 0.3, 1.0)": "(0.3,)",
+        "num_seeds=5": "num_seeds=2",
+    },
+}
+"""What takes seconds or minutes as it is printed, and by what it is replaced here."""
+
+
+@pytest.mark.parametrize("page", SMALLER)
+def test_the_code_of_a_page_runs_smaller(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_blocks(DOCS / page, SMALLER[page])
+
+
+def test_every_tutorial_runs_and_is_short() -> None:
+    tutorials = {name_of(page).removeprefix("docs/") for page in (DOCS / "tutorials").glob("*.md")}
+    assert tutorials == {page for page in [*SMALLER, "tutorials/bring-your-own.md"] if page.startswith("tutorials/")}
+    for page in tutorials:
+        assert (DOCS / page).read_text(encoding="utf-8").count("\n") <= 150, page
+
+
+@pytest.mark.parametrize(
+    ("page", "function"), [("catalog/README.md", "catalog_page"), ("reference/command-line.md", "command_line_page")]
+)
+def test_pages_that_are_made_are_those_of_the_code(page: str, function: str) -> None:
+    """`make docs` writes them."""
+    made = runpy.run_path(str(DOCS / "generate.py"))[function]
+    assert (DOCS / page).read_text(encoding="utf-8") == made()
 
 
 def test_specs_on_pages_resolve() -> None:
@@ -164,6 +206,30 @@ def test_no_registry_and_no_place_of_one_machine_is_named(page: Path) -> None:
     assert not re.findall(r"(?<![\w.])/(?:home|root|tmp|work|Users|opt|mnt)/", text)
 
 
+@every_page
+def test_images_say_in_words_what_they_show(page: Path) -> None:
+    for words in re.findall(r"!\[([^\]]*)\]\(", prose(page)):
+        assert len(words.split()) >= 4, f"{name_of(page)}: ![{words}]"
+
+
+def test_every_page_is_in_the_contents_of_the_site() -> None:
+    contents = "\n".join(block for _, block in blocks(DOCS / "index.md", "{toctree}")).split()
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in WRITTEN}
+    numbered = {page for page in pages if page.startswith("decisions/")}  # in a list that is made
+    assert pages - numbered - {"index"} <= set(contents)
+
+
+@pytest.mark.skipif(not SITE.exists(), reason="`make docs` builds the site")
+def test_the_site_loads_nothing_from_elsewhere() -> None:
+    for page in SITE.rglob("*.html"):
+        loaded = re.findall(
+            r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"([^\"]+)\"", page.read_text(encoding="utf-8")
+        )
+        assert not [url for url in loaded if urlparse(url).netloc], page.relative_to(SITE)
+    for sheet in SITE.rglob("*.css"):
+        assert not re.findall(r"url\(['\"]?(?:https?:)?//", sheet.read_text(encoding="utf-8")), sheet.relative_to(SITE)
+
+
 def test_every_observable_of_the_glossary_exists() -> None:
     text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     assert set(re.findall(r'`"(\w+)"`', text)) <= set(cs.observables.OBSERVABLES)
@@ -217,15 +283,27 @@ def imported_by() -> dict[str, set[str]]:
     return homes
 
 
+def table(record: str) -> list[list[str]]:
+    """The rows of a decision's table, without its head."""
+    text = (DOCS / "decisions" / record).read_text(encoding="utf-8")
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ][2:]
+
+
 def test_the_record_of_dependencies_is_complete_and_true() -> None:
-    text = (ROOT / "docs" / "decisions" / "0011-dependencies.md").read_text(encoding="utf-8")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
-    recorded = {library: homes for names, _, homes in rows[2:] for library in names.split(", ")}
+    rows = [(re.sub(r" \(extra `\w+`\)", "", names), homes) for names, _, homes in table("0011-dependencies.md")]
+    recorded = {library: homes for names, homes in rows for library in names.split(", ")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[<>=]", dependency)[0] for dependency in project["dependencies"]}
-    assert set(recorded) == declared | {"pandas"}
+    extras = project["optional-dependencies"]
+
+    def names(dependencies: list[str]) -> set[str]:
+        return {re.split(r"[<>=]", dependency)[0] for dependency in dependencies}
+
+    assert set(recorded) == names(project["dependencies"]) | names(extras["dashboard"]) | {"pandas"}
+    assert {library for library, *_ in table("0021-documentation-site.md")} == names(extras["docs"])
     homes = imported_by()
     for library, where in recorded.items():
         if where != "everywhere":
             named = set(re.findall(r"`(\w+)`", where))
-            assert homes.get(library.replace("scikit-learn", "sklearn"), set()) == named, library
+            assert homes.get(library.replace("scikit-learn", "sklearn").replace("-", "_"), set()) == named, library

@@ -12,7 +12,9 @@ from consilience.cli import (  # noqa: F401 (they register their commands)
     launch,
     predict,
     predict_rounds,
+    report,
     reproduce,
+    serve,
 )
 from consilience.cli.application import app
 from consilience.cli.console import messages, print_error, show_warnings

@@ -77,11 +77,13 @@ def carry_out(
     planned = recipe.module.sweeps(config, data_dir=data_dir) if estimated else {}
     if planned:
         messages.print(str(experiments.estimate(list(planned.values()), store=kept, force=force, executor=executor)))
+    source = recipe.source(config)
     start = time.monotonic()
     with progress_bar() as update:
 
         def execute(work: Any) -> Any:
             options: dict[str, Any] = {"store": kept, "force": force, "on_progress": update}
+            work = dataclasses.replace(work, source=source)
             if isinstance(work, experiments.Computation):
                 return experiments.compute(work, **options)
             return experiments.run_sweep(work, executor=executor or "local", **options)

@@ -31,6 +31,8 @@ class Computation:
         parameters: everything that the cells depend on: numbers, arrays, graphs, dataclasses.
         cells: name → function without arguments that returns a data set; independent of each other. A name is a file
             name: letters, digits and `._=,+-`.
+        source: what it was made from, `{"recipe": name, ...}`; recorded with the run so that it can be made again, and
+            no part of the identity.
 
     Example:
         >>> squares = Computation("squares", "square", {"of": [3]}, {"three": lambda: xr.Dataset({"square": 9})})
@@ -42,6 +44,7 @@ class Computation:
     subject: str
     parameters: Mapping[str, Any]
     cells: Mapping[str, Callable[[], xr.Dataset]] = field(repr=False)
+    source: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -79,7 +82,9 @@ def compute(
     if store is not None:
         store = store if isinstance(store, Store) else Store(store)
         run = store.open_run(identity(spec), spec, new_attempt=force)
-        _keep(lambda: run.update_record(title=computation.title, versions=versions()))
+        about = {"title": computation.title, "versions": versions()}
+        about |= {} if computation.source is None else {"source": computation.source}
+        _keep(lambda: run.update_record(**about))
     start = time.monotonic()
     try:
         done = _produce_all(computation, run, num_threads, on_progress)

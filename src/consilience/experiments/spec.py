@@ -44,7 +44,8 @@ What is done to the population under way is a list of tables, one per interventi
     target = 3
     weight = 0.0
 
-A graph may come from a file: `file = "edges.csv"` and `directed = false` in place of `family`. `max_replicas = 2`,
+A graph may come from a file: `file = "edges.csv"` and `directed = false` in place of `family`; and a task, `file =
+"data.npz"` in place of `name`. `max_replicas = 2`,
 above the tables, makes smaller blocks, for populations that would not fit; a larger number suits accelerators.
 """
 
@@ -249,6 +250,14 @@ def _call(function: Any, what: str, /, *positional: Any, **arguments: Any) -> An
         raise InvalidSpec(f"{what} cannot be made from {given}: {error}. Check the types of these values.") from error
 
 
+def _task(spec: Mapping[str, Any], data_dir: str | None) -> tasks.Task:
+    table = dict(spec.get("task", {}))
+    if "file" in table:
+        return _call(tasks.from_npz, "[task]", table.pop("file"), **table)
+    name, arguments = _table(spec, "task", first="name", default={"name": "digits"})
+    return _call(tasks.load, "[task]", name, **{"data_dir": data_dir, **arguments})
+
+
 def _graph(spec: Mapping[str, Any], num_agents: int) -> graphs.Graph:
     table = dict(spec.get("graph", {}))
     if "file" in table:
@@ -281,8 +290,7 @@ def build_task_and_graph(
     for name in _TABLES:
         if not isinstance(spec.get(name, {}), Mapping):
             raise InvalidSpec(f"{name} = {spec[name]!r}: this is a table. Write [{name}] and its arguments below it.")
-    name, arguments = _table(spec, "task", first="name", default={"name": "digits"})
-    task = _call(tasks.load, "[task]", name, **{"data_dir": data_dir, **arguments})
+    task = _task(spec, data_dir)
     name, arguments = _table(spec, "partition", first="name", default={"name": "by_class", "num_agents": 10})
     arguments.setdefault("num_agents", 10)
     shards = _call(tasks.partitions.make, "[partition]", name, task, **arguments)

@@ -322,7 +322,7 @@ def run_sweep(
         assert sweep.run_id is not None
         assert sweep.spec is not None
         run = store.open_run(sweep.run_id, sweep.spec, new_attempt=force)
-        _record(run, lambda run: run.update_record(title=sweep.title, versions=versions()))
+        _record(run, lambda run: run.update_record(**_about(sweep)))
     start = time.monotonic()
     progress = _Progress(sweep, run, on_progress)
     try:
@@ -343,6 +343,13 @@ def _refuse_among_joined_processes(store: Store | str | Path | None, executor: E
             "Leave store and executor out here and keep the result yourself, or run the sweep without launch, by "
             "executor='processes' or 'ray'."
         )
+
+
+def _about(sweep: Sweep) -> dict[str, Any]:
+    """What the record says of a sweep beside its spec, which knows tasks and graphs by their content alone."""
+    parts = {"task": sweep.experiment.task.name, "graph": sweep.experiment.graph.name}
+    about = {"title": sweep.title, "versions": versions(), "parts": parts}
+    return about if sweep.source is None else about | {"source": sweep.source}
 
 
 def _record(run: Run, write: Callable[[Run], None]) -> None:

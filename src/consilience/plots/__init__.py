@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consilience.plots.style import colours, coupling_axis, letter, markers, save, style
+from consilience.plots.sweeps import Curve, against, matrix, over_rounds, to_png, to_svg
 from consilience.plots.transition import (
     cross_matrix,
     curves,
@@ -13,6 +14,8 @@ from consilience.plots.transition import (
 )
 
 __all__ = [
+    "Curve",
+    "against",
     "colours",
     "coupling_axis",
     "cross_matrix",
@@ -22,7 +25,11 @@ __all__ = [
     "linear_inset",
     "mark_critical",
     "markers",
+    "matrix",
+    "over_rounds",
     "overview",
     "save",
     "style",
+    "to_png",
+    "to_svg",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -61,6 +62,26 @@ class Recipe:
     summary: str
     presets: Mapping[str, Callable[[], Any]]
     module: ModuleType
+
+    def source(self, config: Any) -> dict[str, Any]:
+        """What the runs of a protocol record of it: the recipe, the nearest preset, and the settings that differ.
+
+        Example:
+            >>> import dataclasses
+            >>> from consilience.recipes import get
+            >>> recipe = get("figure-3")
+            >>> recipe.source(dataclasses.replace(recipe.presets["quick"](), num_rounds=60))
+            {'recipe': 'figure-3', 'preset': 'quick', 'settings': {'num_rounds': 60}}
+        """
+        differences = {name: _differences(config, preset()) for name, preset in self.presets.items()}
+        preset = min(differences, key=lambda name: len(differences[name]))
+        return {"recipe": self.name, "preset": preset, "settings": differences[preset]}
+
+
+def _differences(config: Any, preset: Any) -> dict[str, Any]:
+    """The settings of a protocol that a preset has otherwise."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if value != getattr(preset, name)}
 
 
 def several(name: str, value: Any, like: tuple[Any, ...], *, at_least: int = 1) -> tuple[Any, ...]:

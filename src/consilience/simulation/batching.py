@@ -89,10 +89,10 @@ def batch_indices(
     agents = agents if agents is not None else range(len(shards))
     result = np.zeros((len(agents), 1 if shared else len(seeds), num_rounds * per_round), np.int32)
     for row, agent in enumerate(agents):
-        if len(shards[agent]):
+        if num_rounds and len(shards[agent]):
             for replica, seed in enumerate(seeds[:1] if shared else seeds):
                 result[row, replica] = stream(shards[agent], seed=seed, agent=agent, start=start, stop=stop)
-    result = result.reshape(len(agents), -1, num_rounds, num_local_steps, batch_size).transpose(2, 0, 1, 3, 4)
+    result = result.reshape(*result.shape[:2], num_rounds, num_local_steps, batch_size).transpose(2, 0, 1, 3, 4)
     return result[:, :, 0] if shared else result
 
 

@@ -131,7 +131,7 @@ class Simulation:
         return bool((self.failed_at >= 0).all())
 
     def advance(self, num_rounds: int) -> None:
-        """Run `num_rounds` rounds, at most `capacity`."""
+        """Run `num_rounds` rounds, at most `capacity`; none of them compiles what later ones need."""
         where = self._replicas, self._seeds, self.round, num_rounds
         with self._timed("advance"):
             after, finite = self._ensemble.advance(self._state, *where, self._capacity)

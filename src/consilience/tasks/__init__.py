@@ -13,6 +13,7 @@ from consilience.tasks import losses, partitions
 from consilience.tasks.arrays import from_arrays
 from consilience.tasks.datasets import DATA_SETS, DataStatus, data_status, load
 from consilience.tasks.losses import CrossEntropy, Loss, SquaredLoss
+from consilience.tasks.npz import from_npz
 from consilience.tasks.partitions import by_class, dirichlet, iid, quantity_skew, shards_per_agent
 from consilience.tasks.regression import odd_even, one_hot, shard_arrays
 from consilience.tasks.shards import Shards, from_indices
@@ -31,6 +32,7 @@ __all__ = [
     "dirichlet",
     "from_arrays",
     "from_indices",
+    "from_npz",
     "iid",
     "load",
     "losses",

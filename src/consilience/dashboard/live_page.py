@@ -1,0 +1,277 @@
+"""The live experiment: choose a population, let it run, change it, and watch it become collective."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+
+from consilience.dashboard.actions import Actions, Make
+from consilience.dashboard.figures import AgentGraph, CrossMatrix, Curves
+from consilience.dashboard.figures.agents import COLOURINGS
+from consilience.dashboard.form import Form
+from consilience.dashboard.laboratory import Laboratory
+from consilience.dashboard.records import as_dataset
+from consilience.dashboard.session import DIVERGED, FAILED, PREPARING, RUNNING, Session, Snapshot
+from consilience.dashboard.settings import Settings, from_query, to_query
+from consilience.dashboard.sliders import ParameterSlider, coupling_limit, parameters
+from consilience.dashboard.theory import TheoryView
+from consilience.dashboard.uploads import keep
+from consilience.errors import ConsilienceError
+from consilience.experiments.spec import to_toml
+from consilience.reports import to_netcdf_bytes
+
+_THEORY = 1
+"""Which of the tabs it is."""
+REFRESH = 250
+"""Milliseconds between two looks at the session."""
+PACES = {"50 rounds/s": 50.0, "200 rounds/s": 200.0, "1,000 rounds/s": 1000.0, "as fast as it goes": 0.0}
+
+
+class LivePage:
+    """One browser tab's view of a session. The session itself belongs to the laboratory, and goes on without the tab.
+
+    Args:
+        laboratory: where sessions are.
+        query: the address's parameters; `session` names the one to show, others describe a new one.
+        on_address: called with what the address is to say.
+    """
+
+    def __init__(self, laboratory: Laboratory, query: dict[str, str], on_address: Any) -> None:
+        self._laboratory, self._on_address = laboratory, on_address
+        self._session: Session | None = None
+        self._problem = ""
+        self._sliders: dict[str, ParameterSlider] = {}
+        self._make_widgets()
+        self._make_figures()
+        self._make_tabs()
+        self._form = Form(Settings(), on_upload=self._keep_upload)
+        try:
+            self._form = Form(from_query(query), on_upload=self._keep_upload)
+            self._attach(query["session"]) if "session" in query else self._begin()
+        except ConsilienceError as error:
+            self._problem = str(error)
+        self.refresh()
+
+    # ---- parts -------------------------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        self._run = pmui.Button(label="Run", icon="play_arrow", color="primary", size="small", margin=(4, 4))
+        self._step = pmui.Button(label="Step", icon="skip_next", variant="outlined", size="small", margin=(4, 4))
+        self._pace = pmui.Select(
+            label="Speed",
+            options=PACES,
+            value=PACES["200 rounds/s"],
+            size="small",
+            width=170,
+            margin=(10, 4, 4, 4),
+        )
+        self._new = pmui.Button(
+            label="New population", icon="add", color="primary", variant="outlined", sizing_mode="stretch_width"
+        )
+        self._status = pmui.Typography("", variant="body2", margin=(10, 8))
+        self._alert = pmui.Alert(severity="warning", visible=False, sizing_mode="stretch_width", margin=(4, 8))
+        self._colouring = pmui.Select(
+            label="Colour agents by", options=list(COLOURINGS), value=COLOURINGS[0], size="small", width=170,
+            margin=(10, 4, 4, 4),
+        )  # fmt: skip
+        self._actions = Actions(self._intervene)
+        self._slider_box = pmui.Column(sizing_mode="stretch_width", margin=0)
+        self._spec = pmui.FileDownload(
+            callback=self._exported, filename="session.toml", label="Export as spec", size="small", variant="outlined",
+            margin=(4, 8),
+        )  # fmt: skip
+        self._records = pmui.FileDownload(
+            callback=self._recorded, filename="session.nc", label="Records as NetCDF", size="small",
+            variant="outlined", margin=(4, 8),
+        )  # fmt: skip
+        self._log = pn.pane.Markdown("", sizing_mode="stretch_width", margin=(0, 8))
+        self._run.on_click(lambda _: self._toggle())
+        self._step.on_click(lambda _: self._advance_once())
+        self._new.on_click(lambda _: self._try(self._begin))
+        self._pace.param.watch(lambda _: self._repace(), "value")
+        self._colouring.param.watch(lambda event: self._agents.colour_by(event.new), "value")
+
+    def _make_figures(self) -> None:
+        self._agents, self._matrix, self._theory = AgentGraph(), CrossMatrix(), TheoryView()
+        self._curves = [
+            Curves(title="accuracy A of agents, and mean", y="test accuracy A",
+                   values=lambda s: s.values.get("accuracy"), y_range=(0, 1), height=300),
+            Curves(title="loss L of agents, and mean", y="test loss L",
+                   values=lambda s: s.values.get("loss"), logarithmic=True),
+            Curves(title="m of agents, and mean ⟨m⟩", y="order parameter m",
+                   values=lambda s: s.values.get("magnetization")),
+            Curves(title="distance from consensus", y="√⟨‖θᵢ − θ̄‖²⟩",
+                   values=lambda s: s.values.get("consensus_distance"), logarithmic=True),
+            Curves(title="traffic of all agents", y="sent, MB", values=lambda s: s.traffic / 8e6),
+        ]  # fmt: skip
+
+    def _make_tabs(self) -> None:
+        cells = [self._agents, self._curves[0], self._matrix, *self._curves[1:]]
+        figures = pmui.Grid(
+            *(pmui.Grid(pn.pane.Bokeh(one.figure, sizing_mode="stretch_width"), size={"xs": 12, "md": 6, "lg": 4})
+              for one in cells),
+            container=True, spacing=1, sizing_mode="stretch_width",
+        )  # fmt: skip
+        record = pmui.Column(pmui.FlexBox(self._spec, self._records), self._log, sizing_mode="stretch_width")
+        self._tabs = pmui.Tabs(
+            ("Experiment", figures),
+            ("Theory", self._theory.panel()),
+            ("Record and export", record),
+            dynamic=True,
+            sizing_mode="stretch_width",
+        )
+
+    def main(self) -> list[Any]:
+        """What is shown."""
+        buttons = pmui.FlexBox(
+            self._run, self._step, self._pace, self._colouring, self._status, align_items="center", margin=0
+        )
+        return [pmui.Column(self._alert, buttons, self._tabs, sizing_mode="stretch_width", margin=0)]
+
+    def sidebar(self) -> list[Any]:
+        """What is chosen."""
+        return [
+            pmui.Typography("Change it while it runs", variant="subtitle2", margin=(8, 8, 0, 8)),
+            self._slider_box,
+            self._actions.panel(),
+            pmui.Divider(sizing_mode="stretch_width"),
+            pmui.Typography("A new population", variant="subtitle2", margin=(8, 8, 0, 8)),
+            self._form.panel(),
+            self._new,
+        ]
+
+    @property
+    def tabs(self) -> Any:
+        """The tabs, whose number the address keeps."""
+        return self._tabs
+
+    # ---- what people do ----------------------------------------------------------------------------------------
+
+    def _try(self, action: Any) -> None:
+        try:
+            self._problem = ""
+            action()
+        except ConsilienceError as error:
+            self._problem = str(error)
+        self.refresh()
+
+    def _begin(self) -> None:
+        settings = self._form.read()
+        self._attach(self._laboratory.open(settings.to_spec(self._laboratory.store)))
+        self._on_address({**to_query(settings)})
+
+    def _attach(self, name: str) -> None:
+        self._session = self._laboratory.find(name)
+        self._on_address({"session": name})
+        self._sliders = {}
+
+    def _toggle(self) -> None:
+        if self._session is None:
+            return
+        if self._session.snapshot().status == RUNNING:
+            self._session.pause()
+        else:
+            self._session.run(pace=self._pace.value)
+        self.refresh()
+
+    def _advance_once(self) -> None:
+        if self._session is not None:
+            self._session.run(until=self._session.snapshot().round + self._session.record_every)
+
+    def _repace(self) -> None:
+        if self._session is not None and self._session.snapshot().status == RUNNING:
+            self._session.run(pace=self._pace.value)
+
+    def _intervene(self, make: Make) -> None:
+        if self._session is not None:
+            self._try(lambda: self._session.intervene(make))  # pyright: ignore[reportOptionalMemberAccess]
+
+    def _choose(self, name: str, value: float) -> None:
+        if self._session is not None:
+            self._session.set(name, value)
+
+    def _keep_upload(self, filename: str, content: bytes) -> str:
+        try:
+            name, self._problem = keep(self._laboratory.store, filename, content), ""
+        except ConsilienceError as error:
+            name, self._problem = "", str(error)
+        self.refresh()
+        return name
+
+    def _exported(self) -> io.BytesIO:
+        return io.BytesIO(b"" if self._session is None else to_toml(self._session.as_spec()).encode())
+
+    def _recorded(self) -> io.BytesIO:
+        return io.BytesIO(b"" if self._session is None else to_netcdf_bytes(as_dataset(self._session.snapshot())))
+
+    # ---- what people see ---------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Show the session as it is now; cheap if nothing has changed."""
+        if self._session is None:
+            self._show_message("", self._problem)
+            return
+        snapshot = self._session.snapshot()
+        is_running = snapshot.status == RUNNING
+        label, icon = ("Pause", "pause") if is_running else ("Run", "play_arrow")
+        if self._run.label != label:
+            self._run.param.update(label=label, icon=icon)
+        self._run.disabled = self._step.disabled = snapshot.status in (PREPARING, FAILED, DIVERGED)
+        self._show_message(_status(snapshot), self._problem or _problem(snapshot))
+        self._show_sliders(snapshot)
+        self._actions.update(snapshot)
+        for one in (self._agents, self._matrix, *self._curves):
+            one.update(snapshot)
+        if self._tabs.active == _THEORY:  # what nobody looks at costs nothing
+            self._theory.update(snapshot)
+        self._show_log(snapshot)
+
+    def _show_message(self, status: str, problem: str) -> None:
+        if self._status.object != status:
+            self._status.object = status
+        if (self._alert.object or "") != problem:
+            self._alert.param.update(object=problem, visible=bool(problem))
+
+    def _show_sliders(self, snapshot: Snapshot) -> None:
+        if snapshot.stage is None:
+            return
+        algorithm = snapshot.stage.algorithms[0]
+        names = parameters(algorithm)
+        if list(self._sliders) != names:
+            self._sliders = {
+                name: ParameterSlider(name, on_choice=lambda value, name=name: self._choose(name, value))
+                for name in names
+            }
+            self._slider_box.objects = [slider.widget for slider in self._sliders.values()]
+        limit = coupling_limit(snapshot.stage)
+        for name, slider in self._sliders.items():
+            slider.show(float(getattr(algorithm, name)), limit=limit if name == "coupling" else None)
+
+    def _show_log(self, snapshot: Snapshot) -> None:
+        rows = "\n".join(f"| {round:,} | {text} |" for round, text in snapshot.marks)
+        text = _HOW_TO_REPLAY + (f"\n\n| round | intervention |\n|---:|---|\n{rows}" if rows else "")
+        if self._log.object != text:
+            self._log.object = text
+
+
+_HOW_TO_REPLAY = (
+    "Everything done to this population is recorded, with the round in which it was done. The exported spec holds it, "
+    "and gives the same numbers to the last bit:\n\n    consilience run session.toml"
+)
+
+
+def _status(snapshot: Snapshot) -> str:
+    words = [snapshot.status, f"round {snapshot.round:,}"]
+    if snapshot.status == RUNNING:
+        words.append(f"{snapshot.rounds_per_second:,.0f} rounds/s")
+    if "accuracy" in snapshot.latest and np.isfinite(snapshot.latest["accuracy"]).all():
+        words.append(f"mean accuracy {snapshot.latest['accuracy'].mean():.3f}")
+    return " · ".join(words)
+
+
+def _problem(snapshot: Snapshot) -> str:
+    return "" if snapshot.status == PREPARING else snapshot.message

@@ -1,0 +1,155 @@
+"""The web server: which page stands at which address, and who may see it."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import socket
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+from panel.io.server import get_server
+
+from consilience.dashboard.frame import PAGES, page
+from consilience.dashboard.laboratory import Laboratory
+from consilience.dashboard.live_page import REFRESH, LivePage
+from consilience.dashboard.store_page import store_page
+from consilience.errors import InvalidSpec
+from consilience.store import Store
+
+LOOPBACK = "127.0.0.1"
+PORT = 5006
+LARGEST_MESSAGE = 64 * 2**20
+"""Bytes of one upload."""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a server at that address.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+        (True, True, False)
+    """
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def query_of(search: str) -> dict[str, str]:
+    """The parameters of a page's address, as the text that they are.
+
+    Args:
+        search: "?session=012345678912&tab=1".
+
+    Example:
+        >>> query_of("?session=000000000012&tab=1")
+        {'session': '000000000012', 'tab': '1'}
+    """
+    return dict(urllib.parse.parse_qsl(search.removeprefix("?")))
+
+
+def _live(laboratory: Laboratory) -> Any:
+    """The live page. Its address is written, and the session looked at, once the browser has it."""
+    location = pn.state.location
+    address: dict[str, str] = {}
+
+    def write(changes: dict[str, str]) -> None:
+        address.update(changes)
+        if pn.state.loaded and location is not None:
+            location.update_query(**changes)  # pyright: ignore[reportArgumentType]
+
+    live = LivePage(laboratory, query_of(location.search if location else ""), write)
+
+    def begin() -> None:
+
+        if location is not None:
+            location.update_query(**address)  # pyright: ignore[reportArgumentType]
+            location.sync(live.tabs, {"active": "tab"})
+        pn.state.add_periodic_callback(live.refresh, period=REFRESH)
+
+    main, sidebar = live.main(), live.sidebar()
+    pn.state.onload(begin)
+    return page("live", main, sidebar)
+
+
+def _store(store: Store) -> Any:
+    main, sidebar = store_page(store)
+    return page("store", [main], [sidebar])
+
+
+def serve(
+    store: Store,
+    *,
+    data_dir: str | None = None,
+    address: str = LOOPBACK,
+    port: int = PORT,
+    show: bool = False,
+    on_start: Callable[[str, str | None], None] | None = None,
+) -> None:
+    """Serve the laboratory until it is interrupted.
+
+    Args:
+        store: whose runs can be seen, and where sessions are kept.
+        data_dir: where data sets are looked for first.
+        address: to listen at; anything but this machine's own needs the token that `on_start` is told.
+        port: to listen at; 0 for any that is free.
+        show: whether to open a browser.
+        on_start: told the address of the page, and the token or `None`, before the first page is served.
+
+    Raises:
+        InvalidSpec: if the address or port cannot be listened at.
+    """
+    laboratory = Laboratory(store, data_dir=data_dir)
+    logging.getLogger("bokeh").setLevel(logging.ERROR)  # a tab that is closed is no news
+    port = port or _free_port(address)
+    token = None if is_loopback(address) else secrets.token_urlsafe(16)
+    protected: dict[str, Any] = {} if token is None else {"basic_auth": token, "cookie_secret": secrets.token_hex(32)}
+    apps: dict[str, Any] = {"live": lambda: _live(laboratory), "store": lambda: _store(store)}
+    assert set(apps) == set(PAGES)
+    try:
+        server = get_server(
+            apps,
+            address=address,
+            port=port,
+            title=dict(PAGES),  # pyright: ignore[reportArgumentType]
+            show=show,
+            start=False,
+            verbose=False,
+            index=None,
+            websocket_origin=_origins(address, port),
+            websocket_max_message_size=LARGEST_MESSAGE,
+            **protected,
+        )
+    except OSError as error:
+        raise InvalidSpec(
+            f"Nothing can listen at {address}:{port}: {error.strerror}. Is a laboratory running there? Choose another, "
+            "--port 0 for any that is free."
+        ) from error
+    if on_start is not None:
+        on_start(f"http://{address}:{server.port}/live", token)
+    try:
+        server.start()
+        server.io_loop.start()
+    finally:
+        laboratory.close()
+
+
+def _origins(address: str, port: int) -> list[str]:
+    """Pages that may talk to the server: its own only; a name that stands for all addresses allows them."""
+    if is_loopback(address):
+        return [f"127.0.0.1:{port}", f"localhost:{port}"]
+    return ["*"] if address in ("0.0.0.0", "::") else [f"{address}:{port}"]
+
+
+def _free_port(address: str) -> int:
+    """A port at which nobody listens: chosen before the server begins, which has to know from where pages may talk."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]

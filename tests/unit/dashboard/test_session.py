@@ -1,0 +1,148 @@
+"""Live sessions: the same numbers as the run of their spec, and nothing that people do can break them."""
+
+from __future__ import annotations
+
+import pathlib
+import tomllib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consilience.dashboard import laboratory as laboratories
+from consilience.dashboard.history import History
+from consilience.dashboard.laboratory import Laboratory
+from consilience.dashboard.session import DIVERGED, FAILED, PAUSED, Session
+from consilience.errors import DataError, InvalidSpec
+from consilience.experiments import resolve_spec, run_sweep
+from consilience.experiments.spec import to_toml
+from consilience.simulation import Freeze, Restart, SetEdge
+from consilience.store import Store
+
+SPEC: dict[str, Any] = {
+    "task": {"name": "digits"},
+    "partition": {"name": "by_class", "num_agents": 4},
+    "graph": {"family": "complete", "num_agents": 4},
+    "model": {"family": "mlp", "depth": 0},
+    "algorithm": {"name": "diffusive_coupling", "learning_rate": 0.1, "coupling": 0.0},
+}
+
+
+def at(round: int) -> Any:
+    return lambda snapshot: snapshot.round == round and snapshot.status == PAUSED
+
+
+@pytest.fixture
+def session() -> Any:
+    made = Session(SPEC, record_every=5)
+    yield made
+    made.close()
+
+
+def test_the_exported_spec_gives_the_same_numbers(session: Session) -> None:
+    session.run(until=10)
+    session.wait(at(10))
+    session.set("coupling", 1.0)
+    session.set("coupling", 8.0)
+    session.intervene(lambda round: SetEdge(round, 0, 3, 0.0))
+    session.run(until=20, pace=500)
+    session.wait(at(20))
+    session.intervene(lambda round: Freeze(round, 2))
+    session.run(until=30)
+    seen = session.wait(at(30))
+    assert [round for round, _ in seen.marks] == [10, 10, 20]
+    assert {"edge 0 – 3 cut", "agent 2 frozen"} < {text for _, text in seen.marks}
+
+    replayed = run_sweep(resolve_spec(tomllib.loads(to_toml(session.as_spec())))).isel(seed=0)
+    np.testing.assert_array_equal(replayed["round"], seen.rounds)
+    for name, values in seen.values.items():
+        np.testing.assert_array_equal(replayed[name].values, values, err_msg=name)
+    np.testing.assert_array_equal(replayed["cross_accuracy"].isel(round=-1).values, seen.latest["cross_accuracy"])
+
+
+def test_traffic_counts_what_is_sent(session: Session) -> None:
+    """Twelve messages of 650 numbers in single precision a round; ten after the edge is cut."""
+    session.run(until=5)
+    session.wait(at(5))
+    session.intervene(lambda round: SetEdge(round, 0, 3, 0.0))
+    session.run(until=10)
+    bits = session.wait(at(10)).traffic
+    message = 650 * 32
+    assert bits.tolist() == [0, 5 * 12 * message, 5 * 22 * message]
+
+
+def test_what_cannot_be_done_is_said_and_nothing_changes(session: Session) -> None:
+    session.run(until=5)
+    session.wait(at(5))
+    session.intervene(lambda round: SetEdge(round, 0, 9, 0.0))
+    refused = session.wait(lambda snapshot: "no agent 9" in snapshot.message)
+    assert (refused.status, refused.marks) == (PAUSED, ())
+    session.set("coupling", 4.0)
+    assert session.wait(lambda snapshot: len(snapshot.marks) == 1).message == ""
+
+
+def test_a_diverged_population_can_be_restarted(session: Session) -> None:
+    session.set("coupling", 1e6)
+    session.run(until=10_000)
+    diverged = session.wait(lambda snapshot: snapshot.status == DIVERGED)
+    assert "Lower the coupling" in diverged.message
+    session.set("coupling", 1.0)
+    session.intervene(Restart)
+    rounds = session.wait(lambda snapshot: len(snapshot.marks) == 3).round
+    session.run(until=rounds + 5)
+    again = session.wait(at(rounds + 5))
+    assert np.isfinite(again.latest["loss"]).all()
+
+
+def test_a_spec_that_cannot_run_fails_with_its_reason() -> None:
+    session = Session({**SPEC, "graph": {"family": "cycle", "num_agents": 7}})
+    assert "4 shards" in session.wait(lambda snapshot: snapshot.status == FAILED).message
+    session.close()
+
+
+def test_a_session_survives_the_server(tmp_path: pathlib.Path) -> None:
+    first = Laboratory(Store(tmp_path))
+    name = first.open(SPEC, record_every=5)
+    first.find(name).run(until=10)
+    first.find(name).wait(at(10))
+    first.find(name).set("coupling", 8.0)
+    first.find(name).run(until=20)
+    before = first.find(name).wait(at(20))
+    first.close()
+
+    again = Laboratory(Store(tmp_path))
+    after = again.find(name).wait(at(20))
+    assert after.marks == before.marks
+    np.testing.assert_array_equal(after.values["loss"], before.values["loss"])
+    again.close()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "0" * 12, "", "0123456789AB", "a" * 12 + "\n"])
+def test_only_sessions_can_be_found(tmp_path: pathlib.Path, name: str) -> None:
+    with pytest.raises(DataError, match="new one"):
+        Laboratory(Store(tmp_path)).find(name)
+
+
+def test_a_laboratory_holds_a_few_sessions(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laboratories, "MOST_SESSIONS", 1)
+    made = Laboratory(Store(tmp_path))
+    first = made.open(SPEC)
+    made.find(first).run(until=10)
+    made.find(first).wait(at(10))
+    second = made.open(SPEC)
+    made.find(second).run()
+    made.find(second).wait(lambda snapshot: snapshot.status == "running")
+    with pytest.raises(InvalidSpec, match="Pause one"):
+        made.find(first)
+    made.close()
+
+
+def test_the_history_spans_any_time_in_bounded_memory() -> None:
+    history = History(limit=100)
+    for record in range(36_000):
+        history.add(10 * record, traffic=0.0, values={"loss": np.array([float(record)]), "cross_accuracy": np.eye(3)})
+    assert len(history.rounds) <= 100
+    assert history.rounds[0] == 0
+    assert history.rounds[-1] >= 0.98 * 360_000
+    assert len(set(np.diff(history.rounds))) == 1
+    np.testing.assert_array_equal(history.curves["loss"][:, 0], history.rounds / 10)
