@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,26 @@ class Neighbours:
     def num_slots(self) -> int:
         """K, the largest number of agents that one agent listens to."""
         return self.ids.shape[1]
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How many others each agent listens to, shape (N,)."""
+        return self.mask.sum(axis=1)
+
+    @cached_property
+    def groups(self) -> tuple[NDArray[np.int64], ...]:
+        """The agents whose counts are the same when rounded up to a power of two; one group on a regular graph.
+
+        Lists padded to the longest of each group have less than twice as many slots as all agents have neighbours,
+        those aside who listen to nobody.
+
+        Example:
+            >>> from consilience import graphs
+            >>> [group.tolist() for group in graphs.star(4).neighbours.groups]
+            [[1, 2, 3], [0]]
+        """
+        _, powers = np.frexp(np.maximum(self.counts - 1, 0))
+        return tuple(np.flatnonzero(powers == power) for power in np.unique(powers))
 
     def gather(self, matrix: NDArray) -> NDArray:
         """Entries (i, ids[i, k]) of an N × N `matrix` of edge or mixing weights, shape (N, K); 0 in unused slots.

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from consilience.algorithms import Algorithm, Inbox
-from consilience.graphs import Graph, MixingMatrix, Schedules
+from consilience.graphs import Graph, MixingMatrix, Neighbours, Schedules
 from consilience.messages import decode
 from consilience.simulation.placement import Reach
 
-# A gather of K rows costs as much memory traffic as a dense product costs arithmetic at about N = 24 K, on CPUs.
-_SPARSE_FACTOR = 24
+# A row of a dense product costs as much as gathering the messages of one neighbour in so many agents, on CPUs: break
+# even was at 9 with 100 agents and at 11 with 300, of 16 thousand parameters.
+_AGENTS_PER_SLOT = 10
 
 
 def dense_sum(weights: Any, leaf: jax.Array) -> jax.Array:
@@ -31,14 +32,13 @@ def dense_sum(weights: Any, leaf: jax.Array) -> jax.Array:
 def uniform_sum(off_diagonal: float, diagonal: float, messages: Any, reach: Reach) -> Any:
     """Σ_j a_ij m_j when all off-diagonal entries are equal, and all diagonal ones: O(agents); for a pytree of messages.
 
-    The sum over agents is a matrix product with a row of ones, because XLA compiles a reduction over the first axis to
-    code that is ten times slower on CPUs. The rest keeps the shape of the messages: seen through a reshape, XLA would
-    not write the update that follows in the place of the old state, and copy all parameters once more per round.
+    A reduction keeps the shape of the messages, and XLA computes what is summed, the half step of a method that learns
+    before it sends, on the way. Through a matrix product with a row of ones it would be written out first.
 
     Returns:
         Leaves (agents, ...), or (1, ...) if it is the same for all of them.
     """
-    here = jax.tree.map(lambda leaf: dense_sum(jnp.full((1, leaf.shape[0]), off_diagonal), leaf), messages)
+    here = jax.tree.map(lambda leaf: off_diagonal * leaf.sum(axis=0, keepdims=True), messages)
     totals = reach.totals(here)
     if diagonal == off_diagonal:
         return totals
@@ -65,26 +65,73 @@ def slot_sum(diagonal: Any, slot_weights: Any, slots: Any, leaf: jax.Array, hear
     return result
 
 
+def grouped_sum(weights: np.ndarray, neighbours: Neighbours, leaf: jax.Array) -> jax.Array:
+    """Σ_j a_ij m_j, agents with about equally many neighbours at a time: O(edges) whatever their numbers.
+
+    Hubs, for which a product with everybody's messages costs less than their lists, get their rows of that product.
+
+    Args:
+        weights: a, shape (agents, agents).
+        neighbours: whom the agents listen to.
+        leaf: m, shape (agents, ...).
+    """
+    diagonal, slot_weights = np.diag(weights), neighbours.gather(weights)
+    are_hubs = ~_is_sparse(neighbours.counts, len(leaf))
+    hubs = np.flatnonzero(are_hubs)
+    order, sums = [hubs], [dense_sum(weights[hubs], leaf)]
+    for group in neighbours.groups:
+        agents = group[~are_hubs[group]]
+        if agents.size:
+            tables = slot_weights[agents], neighbours.ids[agents]
+            weights_here, ids = (table[:, : neighbours.counts[agents].max()] for table in tables)
+            sums.append(slot_sum(diagonal[agents], weights_here, ids, leaf[agents], leaf))
+            order.append(agents)
+    return jnp.concatenate(sums)[np.argsort(np.concatenate(order))]
+
+
+def _is_sparse(num_neighbours: Any, num_agents: int) -> Any:
+    """Whether gathering so many neighbours' messages costs less than a row of a product with everybody's."""
+    return num_agents >= _AGENTS_PER_SLOT * num_neighbours
+
+
 def best_sum(weights: np.ndarray, graph: Graph, reach: Reach | None = None) -> Callable[[Any], Any]:
     """The function m ↦ Σ_j a_ij m_j of pytrees in its cheapest form, for constant weights a supported by the graph.
 
     Where agents are shared out among devices, the function takes the messages of the agents of one device, and returns
     their sums.
     """
-    n = graph.num_agents
-    reach = reach or Reach(graph.neighbours)
-    off = ~np.eye(n, dtype=bool)
-    diagonals, others = np.diag(weights), weights[off]
-    if n > 1 and (diagonals == diagonals[0]).all() and (others == others[0]).all():
-        return lambda messages: uniform_sum(float(others[0]), float(diagonals[0]), messages, reach)
-    neighbours = graph.neighbours
-    # A gather costs what a product costs at a degree of N/24; fewer messages that travel decide between devices.
-    travels_less = reach.num_parts > 1 and 2 * reach.num_heard <= n - n // reach.num_parts
-    if n >= _SPARSE_FACTOR * neighbours.num_slots or travels_less:
-        slots = np.where(neighbours.mask, neighbours.gather(weights), 0.0)
-        tables = reach.rows(diagonals), reach.rows(slots), reach.rows(reach.slots)
+    n, neighbours = graph.num_agents, graph.neighbours
+    reach = reach or Reach(neighbours)
+    uniform = _uniform(weights)
+    if uniform is not None:
+        return lambda messages: uniform_sum(*uniform, messages, reach)
+    is_shared_out = reach.num_parts > 1
+    # Between devices, fewer messages that travel decide.
+    travels_less = is_shared_out and 2 * reach.num_heard <= n - n // reach.num_parts
+    has_groups = not is_shared_out and len(neighbours.groups) > 1
+    if travels_less or (_is_sparse(neighbours.num_slots, n) and not has_groups):
+        slots = neighbours.gather(weights)
+        tables = reach.rows(np.diag(weights)), reach.rows(slots), reach.rows(reach.slots)
         return lambda messages: jax.tree.map(lambda leaf: slot_sum(*tables, leaf, reach.heard(leaf)), messages)
+    # All devices run the same program, so that each would have to have the same groups. And to put the rows of two
+    # forms in order costs more than it saves if few of them are sparse.
+    if has_groups and 2 * _is_sparse(neighbours.counts, n).sum() > n:
+        return lambda messages: jax.tree.map(lambda leaf: grouped_sum(weights, neighbours, leaf), messages)
     return full_sum(weights, reach)
+
+
+def _uniform(weights: np.ndarray) -> tuple[float, float] | None:
+    """The off-diagonal entry and the diagonal one if all of each are equal, but for the rounding of a row's sum.
+
+    What n − 1 entries of 1/n leave of 1 is not quite 1/n, nor the same in all rows; a mean is cheaper if it is told.
+    """
+    n = len(weights)
+    rounding = n * np.finfo(float).eps * np.abs(weights).sum(axis=1).max()
+    diagonals, others = np.diag(weights), weights[~np.eye(n, dtype=bool)]
+    if n == 1 or np.ptp(diagonals) > rounding or np.ptp(others) > rounding:
+        return None
+    other, diagonal = float(others[0]), float(diagonals[0])
+    return other, other if abs(diagonal - other) <= rounding else diagonal
 
 
 def full_sum(weights: Any, reach: Reach) -> Callable[[Any], Any]:
