@@ -52,3 +52,8 @@ def test_a_run_becomes_a_page_and_its_command_the_same_run(
 
 def test_an_empty_store_says_so(command: Command, private: Path) -> None:  # noqa: F811
     assert_one_paragraph(command("report", "latest"), "is empty", "Run something first")
+
+
+def test_a_run_of_another_program_is_said_to_be_one(command: Command, private: Path) -> None:  # noqa: F811
+    Store(private / "store").open_run("0" * 64, {"coupling": 30.0, "cells": 4})
+    assert_one_paragraph(command("report", "latest"), "not of the form that this version writes", "0" * 12, code=1)

@@ -14,7 +14,8 @@ import xarray as xr
 from consilience.experiments import Computation, compute, resolve_spec, run_sweep
 from consilience.store import Store
 
-pytestmark = pytest.mark.slow
+# Bokeh warns of a message in which the browser tells it what it knows; the server runs in this process.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:reference already known")]
 panel = pytest.importorskip("panel")
 playwright = pytest.importorskip("playwright.sync_api")
 

@@ -114,7 +114,7 @@ def test_rounds_that_match_beat_rounds_that_do_not(data_dir: Path, seed: int) ->
 )
 def test_seven_tenths_of_the_bytes_of_federated_averaging_are_enough(data_dir: Path) -> None:
     """Both send a model up and down per agent and round, so bytes are rounds."""
-    for seed in SEEDS:
-        matched = curve(data_dir, MatchedAveraging(**LEARNING), seed)
-        federated = curve(data_dir, FederatedAveraging(**LEARNING), seed, common_init=True)
-        assert matched[:7].max() >= federated[-1]
+    matched = [curve(data_dir, MatchedAveraging(**LEARNING), seed)[:7].max() for seed in SEEDS]
+    federated = [curve(data_dir, FederatedAveraging(**LEARNING), seed, common_init=True)[-1] for seed in SEEDS]
+    print(f"after seven tenths of the bytes {np.round(matched, 3)}, federated averaging {np.round(federated, 3)}")
+    assert (np.array(matched) >= federated).all()

@@ -24,13 +24,15 @@ def report(
 ) -> None:
     """Write stored runs as one HTML page: figures, numbers, spec, versions, and how to make them again."""
     from consilience.reports import report as write_report
+    from consilience.reports import summary
     from consilience.store import Store
 
     kept = Store(store) if store else Store.default()
     found = {run.id: run for run in map(kept.find, runs)}
     for run in found.values():
-        done, total = len(run.cells()), len(run.spec.get("cells", []))
-        if done < total:
-            messages.print(f"Run {run.short_id} is not finished: {done} of {total} blocks are there and reported.")
+        about = summary(run)
+        if not about.is_finished:
+            counts = f"{about.blocks_done} of {about.blocks_total}"
+            messages.print(f"Run {run.short_id} is not finished: {counts} blocks are there and reported.")
     name = "report-" + "-".join(run.short_id for run in list(found.values())[:3]) + ".html"
     results.print(f"report: {write_report(list(found.values()), output or Path(name))}")

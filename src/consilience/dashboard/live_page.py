@@ -274,4 +274,8 @@ def _status(snapshot: Snapshot) -> str:
 
 
 def _problem(snapshot: Snapshot) -> str:
-    return "" if snapshot.status == PREPARING else snapshot.message
+    """What the session has to say, or what theory expects to go wrong."""
+    if snapshot.status == PREPARING or snapshot.stage is None:
+        return "" if snapshot.status == PREPARING else snapshot.message
+    experiment, algorithm = snapshot.stage.experiment, snapshot.stage.algorithms[0]
+    return snapshot.message or " ".join(algorithm.warnings(experiment.graph, experiment.mixing))

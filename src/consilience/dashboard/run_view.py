@@ -13,9 +13,8 @@ from consilience.dashboard.run_view_results import Results
 from consilience.dashboard.store_loading import Loading
 from consilience.dashboard.store_texts import code, facts, heading, message, paragraph
 from consilience.experiments.spec import to_toml
-from consilience.reports import Summary, command, missing, python_lines, summary
-from consilience.reports.facts import facts as facts_of
-from consilience.reports.facts import unfinished
+from consilience.reports import Summary, command, missing, python_lines, summary, unfinished
+from consilience.reports import facts as facts_of
 from consilience.store import Run, Store
 
 

@@ -11,7 +11,7 @@ from html import escape
 import panel_material_ui as pmui
 
 from consilience import plots
-from consilience.dashboard.store_download import Download
+from consilience.dashboard.store_download import File, downloads
 from consilience.dashboard.store_texts import html
 from consilience.reports import Drawing
 
@@ -46,10 +46,9 @@ def gallery(pictures: Sequence[Picture]) -> pmui.FlexBox:
 
 def _figure(picture: Picture) -> pmui.Column:
     drawing = picture.drawing
-    files = {"svg": picture.svg.encode, "png": lambda: _png(drawing)}
-    buttons = [
-        Download(f"{drawing.name}.{ending}", make, label=ending.upper(), description=f"{ending.upper()}: {drawing.title}")
-        for ending, make in files.items()
+    files = [
+        File(f"{drawing.name}.svg", picture.svg.encode, "SVG", drawing.title),
+        File(f"{drawing.name}.png", lambda: _png(drawing), "PNG", drawing.title),
     ]
     # An image of its own, where no identifier meets that of another figure.
     uri = f"data:image/svg+xml;base64,{base64.b64encode(picture.svg.encode()).decode()}"
@@ -57,7 +56,7 @@ def _figure(picture: Picture) -> pmui.Column:
         f"<figure><img src='{uri}' alt='{escape(drawing.alternative)}'>"
         f"<figcaption><strong>{escape(drawing.title)}.</strong> {escape(drawing.caption)}</figcaption></figure>"
     )
-    return pmui.Column(figure, pmui.FlexBox(*buttons, gap="8px"), styles=_SHARE, margin=0)
+    return pmui.Column(figure, downloads(files), styles=_SHARE, margin=0)
 
 
 def _png(drawing: Drawing) -> bytes:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import panel_material_ui as pmui
 import xarray as xr
 
 from consilience.dashboard.run_view_figures import DRAWING
-from consilience.dashboard.store_download import Download
-from consilience.dashboard.store_texts import message
+from consilience.dashboard.store_download import File, downloads
 from consilience.errors import StoreError
 from consilience.experiments import load_stored
 from consilience.reports import page, to_csv, to_netcdf_bytes
@@ -31,15 +28,13 @@ class Files:
         self._run = run
         cells = run.cells() if "computation" in run.spec else []
         self.cell = pmui.Select(label="Cell", options=cells, size="small", width=220) if cells else None
-        self._refused = pmui.Column(sizing_mode="stretch_width", margin=0)
-        buttons = [
-            self._button("nc", self.netcdf, "NetCDF", "all data, for xarray.open_dataset and other readers"),
-            self._button("csv", self.csv, "CSV", "a row for each replica, round and agent"),
-            self._button("html", self.html, "Report", "one page with everything, to send and to keep"),
+        name = f"run-{run.short_id}"
+        files = [
+            File(f"{name}.nc", self.netcdf, "NetCDF", "all data, for xarray.open_dataset and other readers"),
+            File(f"{name}.csv", self.csv, "CSV", "a row for each replica, round and agent"),
+            File(f"{name}.html", self.html, "Report", "one page with everything, to send and to keep"),
         ]
-        boxes = [] if self.cell is None else [self.cell]
-        row = pmui.FlexBox(*boxes, *buttons, gap="8px", align_items="center")
-        self.view = pmui.Column(row, self._refused, sizing_mode="stretch_width", margin=0)
+        self.view = downloads(files, *([] if self.cell is None else [self.cell]))
 
     def netcdf(self) -> bytes:
         """The data as NetCDF."""
@@ -53,13 +48,6 @@ class Files:
         """The report."""
         with DRAWING:
             return page([self._run]).encode()
-
-    def _button(self, ending: str, make: Callable[[], bytes], label: str, description: str) -> Download:
-        def refuse(text: str) -> None:
-            self._refused[:] = [message(text)]
-
-        name = f"run-{self._run.short_id}.{ending}"
-        return Download(name, make, on_refusal=refuse, label=label, description=f"{label}: {description}")
 
     def _data(self) -> xr.Dataset:
         if "computation" not in self._run.spec:

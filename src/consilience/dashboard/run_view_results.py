@@ -8,8 +8,7 @@ from typing import Any
 from consilience.dashboard.run_view_figures import Picture, drawn, gallery
 from consilience.dashboard.store_texts import heading, message, paragraph, table
 from consilience.errors import StoreError
-from consilience.reports import Replicas, Table, cells_table, computation_figures, figures, observables_table
-from consilience.reports.facts import failures
+from consilience.reports import Replicas, Table, cells_table, computation_figures, failures, figures, observables_table
 from consilience.store import Run
 
 

@@ -73,7 +73,7 @@ class ParameterSlider:
         self._low, self._high = _RANGES.get(name, (-3.0, 2.0))
         self._shown: float | None = None
         self.widget = pmui.FloatSlider(
-            start=self._low - _ROOM, end=self._high, step=0.01, value=self._low - _ROOM, show_value=False,
+            start=self._low - _ROOM, end=self._high, step=0.05, value=self._low - _ROOM, show_value=False,
             tooltips=False, sizing_mode="stretch_width", size="small", margin=(4, 18, 10, 18),
             sx={"& .MuiSlider-markLabel": {"fontSize": "0.7rem"}},
         )  # fmt: skip

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from consilience.dashboard.run_view_figures import DRAWING, Picture, drawn, gallery
-from consilience.dashboard.store_download import Download
+from consilience.dashboard.store_download import File, downloads
 from consilience.dashboard.store_loading import Loading
 from consilience.dashboard.store_texts import heading, message, table
 from consilience.errors import ConsilienceError
-from consilience.reports import Replicas, Summary, Table, comparison_table, overlaid, page, summary
-from consilience.reports.facts import facts as facts_of
+from consilience.reports import Replicas, Summary, Table, comparison_table, overlaid, page, side_by_side, summary
 from consilience.store import Run, Store
 
 
@@ -71,8 +70,8 @@ class Compared:
         curves = [heading("Figures", 3), gallery(self.pictures)] if self.pictures else []
         numbers = [] if self.numbers is None else [heading("Numbers", 3), table(self.numbers)]
         about = [heading("What they are", 3), table(self.about)] if self.about.rows else []
-        report = Download("comparison.html", self.report, label="Report", description="Report: one page, to send and to keep")
-        files = [report] if self.runs else []
+        report = File("comparison.html", self.report, "Report", "one page, to send and to keep")
+        files = [downloads([report])] if self.runs else []
         return [heading("Comparison"), *files, *alerts, *curves, *numbers, *about]
 
     def report(self) -> bytes:
@@ -125,11 +124,8 @@ def _label(about: Summary, others: Any) -> str:
 
 
 def _side_by_side(found: Mapping[str, Summary]) -> Table:
-    """Facts of the runs; a mark says where they differ."""
-    columns = [dict(facts_of(about)) for about in found.values()]
-    names = dict.fromkeys(name for column in columns for name in column)
-    rows = [[name, *(column.get(name, "–") for column in columns)] for name in names]
-    marked = [[f"{name} ≠" if len(set(values)) > 1 else name, *values] for name, *values in rows]
+    rows = side_by_side(list(found.values())) if found else []
+    marked = [[f"{name} ≠" if differs else name, *values] for name, values, differs in rows]
     return Table("≠ marks what is different", ["", *found], marked)
 
 

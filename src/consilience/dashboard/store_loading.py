@@ -16,6 +16,57 @@ from consilience.errors import ConsilienceError
 Found = TypeVar("Found")
 
 
+class Background:
+    """Work for one page, in threads; what comes of it reaches the page in the page's own turn.
+
+    To be made with the page.
+
+    Example:
+        >>> work, found = Background(), []
+        >>> work.start(lambda: 1 + 1, found.append, found.append)
+        >>> work.wait()
+        >>> found
+        [2]
+    """
+
+    def __init__(self) -> None:
+        self._document = pn.state.curdoc
+        self._thread: threading.Thread | None = None
+
+    def start(self, work: Callable[[], Found], done: Callable[[Found], None], failed: Callable[[str], None]) -> None:
+        """Work in a new thread.
+
+        Args:
+            work: touches nothing of the page.
+            done: told what came of it.
+            failed: told what went wrong, in words for people.
+        """
+
+        def run() -> None:
+            try:
+                found = work()
+            except Exception as error:
+                why = in_words(error)
+                self._on_the_page(lambda: failed(why))
+            else:
+                self._on_the_page(lambda: done(found))
+
+        self._thread = threading.Thread(target=run, name="store browser", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float = 60.0) -> None:
+        """Block until the work begun last is done."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _on_the_page(self, change: Callable[[], None]) -> None:
+        """Make a change in the page's own turn; without a server, at once."""
+        if self._document is None or self._document.session_context is None:
+            change()
+        else:
+            self._document.add_next_tick_callback(change)
+
+
 class Loading:
     """A place on the page for something that has to be loaded first.
 
@@ -39,9 +90,8 @@ class Loading:
         self._bar = pmui.LinearProgress(sizing_mode="stretch_width", visible=False)
         self._doing = paragraph("")
         self.view = pmui.Column(self._bar, self._doing, self.content, sizing_mode="stretch_width", margin=0)
-        self._document = pn.state.curdoc  # of the page that is being built
+        self._background = Background()
         self._wanted = 0
-        self._thread: threading.Thread | None = None
         self._say("")
 
     def show(self, doing: str, load: Callable[[], Found], draw: Callable[[Found], Sequence[Any]]) -> None:
@@ -55,18 +105,11 @@ class Loading:
         self.clear()
         self._say(doing)
         ticket = self._wanted
-
-        def work() -> None:
-            try:
-                found = load()
-            except Exception as error:
-                told = _told(error)
-                self._on_the_page(lambda: self._put(ticket, lambda: [told]))
-            else:
-                self._on_the_page(lambda: self._put(ticket, lambda: draw(found)))
-
-        self._thread = threading.Thread(target=work, name=doing, daemon=True)
-        self._thread.start()
+        self._background.start(
+            load,
+            lambda found: self._put(ticket, lambda: draw(found)),
+            lambda why: self._put(ticket, lambda: [message(why)]),
+        )
 
     def clear(self) -> None:
         """Show nothing, and forget what is being loaded."""
@@ -76,8 +119,7 @@ class Loading:
 
     def wait(self, seconds: float = 60.0) -> None:
         """Block until what was asked for last is loaded."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        self._background.wait(seconds)
 
     def _say(self, doing: str) -> None:
         self._doing.object = f"<p>{escape(doing)}</p>"
@@ -90,18 +132,16 @@ class Loading:
         try:
             self.content[:] = list(shown())
         except Exception as error:
-            self.content[:] = [_told(error)]
-
-    def _on_the_page(self, change: Callable[[], None]) -> None:
-        """Make a change in the page's own turn; without a server, at once."""
-        if self._document is None or self._document.session_context is None:
-            change()
-        else:
-            self._document.add_next_tick_callback(change)
+            self.content[:] = [message(in_words(error))]
 
 
-def _told(error: Exception) -> pmui.Alert:
-    """What the page says of an error: people look at the page, and not at the server's log."""
+def in_words(error: Exception) -> str:
+    """What the page says of an error: people look at the page, and not at the server's log.
+
+    Example:
+        >>> in_words(KeyError("loss"))
+        "An error of the laboratory, and not of yours. KeyError: 'loss'"
+    """
     if isinstance(error, ConsilienceError):
-        return message(str(error))
-    return message(f"An error of the laboratory, and not of yours. {type(error).__name__}: {error}")
+        return str(error)
+    return f"An error of the laboratory, and not of yours. {type(error).__name__}: {error}"

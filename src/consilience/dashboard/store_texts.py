@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from html import escape
+from typing import ClassVar
 
 import panel as pn
 import panel_material_ui as pmui
+import param
+from panel.custom import JSComponent
 
 from consilience.reports import Table
 
@@ -113,14 +115,35 @@ def code(text: str, name: str) -> pmui.Column:
         name: what it is, on the button: "command" for "Copy the command".
     """
     shown = html(f"<pre tabindex='0' aria-label='{escape(name)}'><code>{escape(text)}</code></pre>")
-    button = pmui.Button(label=f"Copy the {name}", icon="content_copy", variant="outlined", size="small")
-    button.js_on_click(code=f"navigator.clipboard.writeText({json.dumps(text)})")
+    return pmui.Column(shown, CopyButton(text=text, what=name), sizing_mode="stretch_width", margin=0)
 
-    def say_so(_: object) -> None:
-        button.param.update(label=f"Copied the {name}", icon="check")
 
-    button.on_click(say_so)
-    return pmui.Column(shown, button, sizing_mode="stretch_width")
+class CopyButton(JSComponent):
+    """A button that copies text, which browsers allow at this machine's own address and over HTTPS."""
+
+    text = param.String(doc="What is copied.")
+    what = param.String(doc="What it is called on the button.")
+
+    _esm = """
+    export function render({model}) {
+      const button = document.createElement("button")
+      const say = (words) => { button.textContent = words }
+      button.type = "button"
+      button.onclick = () => navigator.clipboard
+        ? navigator.clipboard.writeText(model.text).then(() => say(`Copied the ${model.what}`))
+        : say("This browser copies over HTTPS only: select the text")
+      say(`Copy the ${model.what}`)
+      return button
+    }
+    """
+    _stylesheets: ClassVar[list[str]] = [
+        """
+        button { font: 500 0.8125rem Roboto, sans-serif; padding: 0.4rem 0.8rem; cursor: pointer; color: inherit;
+                 background: none; border: 1px solid currentColor; border-radius: 4px; opacity: 0.85; }
+        button:hover { opacity: 1; }
+        button:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+        """
+    ]
 
 
 def html(content: str) -> pn.pane.HTML:

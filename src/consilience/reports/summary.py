@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consilience.errors import ConsilienceError
+from consilience.errors import ConsilienceError, StoreError
 from consilience.store import Run, RunSummary, Store
 
 SWEPT = "swept"
@@ -93,7 +93,7 @@ def summary(run: Run) -> Summary:
     """What one run is.
 
     Raises:
-        StoreError: its spec or record cannot be read.
+        StoreError: its spec or record cannot be read, or is not one of this version.
 
     Example:
         >>> import tempfile
@@ -113,14 +113,23 @@ def _of_listed(store: Store, listed: RunSummary) -> Summary:
                        problem=listed.problem)  # fmt: skip
     try:
         return _of_run(store.find(listed.id), listed.num_bytes)
-    except (ConsilienceError, LookupError, TypeError, ValueError, AttributeError) as error:
-        # A spec that another program or version wrote may have any shape.
-        problem = f"The spec of run {listed.id[:12]} is not one of this version: {error!r}."
-        return Summary(listed.id, "damaged", title=listed.title or "", num_bytes=listed.num_bytes, problem=problem)
+    except ConsilienceError as error:
+        return Summary(listed.id, "damaged", title=listed.title or "", num_bytes=listed.num_bytes, problem=str(error))
 
 
 def _of_run(run: Run, num_bytes: int) -> Summary:
     spec, record = run.spec, run.record
+    try:
+        return _of_documents(run, spec, record, num_bytes)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # Another program or version may have written anything.
+        raise StoreError(
+            f"The spec or the record of run {run.short_id} is not of the form that this version writes ({error!r}), so "
+            f"nothing can be said about it. Another version or program made it: look into {run.path.parent}."
+        ) from error
+
+
+def _of_documents(run: Run, spec: dict[str, Any], record: dict[str, Any], num_bytes: int) -> Summary:
     shared: dict[str, Any] = {
         "id": run.id,
         "title": record.get("title") or "untitled",

@@ -14,7 +14,7 @@ taken (adapt-then-combine) cannot be overlapped, and arrives at S_j(t) + c_j(t) 
 
 Source:
     Z. Wang, J. Zhang, X. Wu and M. Johansson, From promise to practice: realizing high-performance decentralized
-    training, ICLR 2025, Section 3 [wang2025]; the equations above are this package's concretisation of it.
+    training, ICLR 2025 [wang2025]; the equations above are this package's concretisation of its runtime model.
 """
 
 from __future__ import annotations

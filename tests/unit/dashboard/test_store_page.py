@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import shutil
@@ -19,7 +18,7 @@ from compiled import compiled_programs  # noqa: F401 (a fixture)
 from consilience.dashboard.run_view import Opened
 from consilience.dashboard.run_view_files import Files
 from consilience.dashboard.store_comparison import Compared, incomparable
-from consilience.dashboard.store_download import Download
+from consilience.dashboard.store_download import Download, File
 from consilience.dashboard.store_loading import Loading
 from consilience.dashboard.store_page import StorePage, store_page
 from consilience.dashboard.store_selection import Selection
@@ -194,7 +193,7 @@ def test_a_run_shows_figures_numbers_and_how_to_make_it_again(page: StorePage, s
 def test_an_unfinished_run_is_shown_as_far_as_it_is(page: StorePage) -> None:
     shown = opened(page, UNFINISHED)
     assert "Not finished: 1 of 2 blocks" in shown
-    assert "<th scope='row'>0</th><td>2</td>" in shown  # two seeds without coupling
+    assert "<th scope='row'>10</th><td>2</td>" in shown  # two seeds of the second coupling
 
 
 def test_a_run_without_a_finished_block_has_no_results_but_a_spec(store: Store, tmp_path: Path) -> None:
@@ -239,10 +238,15 @@ def test_a_file_that_cannot_be_made_says_why() -> None:
     def refuse() -> bytes:
         raise InvalidSpec("NetCDF has no complex numbers.")
 
-    button = Download("x.nc", refuse, on_refusal=told.append, label="NetCDF")
-    assert asyncio.run(button.callback()) is None  # pyright: ignore[reportOptionalCall]
+    button = Download(File("x.nc", refuse, "NetCDF", "nothing"), told.append)
+    button._transfer()
+    button.background.wait()
     assert told == ["NetCDF has no complex numbers."]
-    assert not button.loading
+    assert button.data is None
+    button = Download(File("x.txt", lambda: b"abc", "Text", "letters"), told.append)
+    button._handle_click()
+    button.background.wait()
+    assert button.data == "data:text/plain;charset=UTF-8;base64,YWJj"
 
 
 # ---- several -----------------------------------------------------------------------------------------------------
@@ -353,7 +357,7 @@ def test_the_page_is_two_parts(store: Store) -> None:
 def test_what_was_asked_for_last_is_shown_whatever_comes_first() -> None:
     place, go = Loading(), threading.Event()
     place.show("slow", lambda: go.wait(10), lambda _: [paragraph("slow")])
-    slow = place._thread
+    slow = place._background._thread
     assert "slow" in text(place.view)
     place.show("fast", lambda: None, lambda _: [paragraph("fast")])
     place.wait()

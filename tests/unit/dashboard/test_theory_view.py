@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import consilience as cs
-from consilience.dashboard.theory import landscape, predictions, wide
+from consilience.dashboard.session import Snapshot
+from consilience.dashboard.theory import TheoryView, landscape, predictions, wide
 from consilience.dashboard.theory.conditions import Conditions, Disorder, conditions, measure
 from consilience.dashboard.theory.decade_axis import DecadeAxis
 from consilience.dashboard.theory.jobs import DONE, FAILED, STOPPED, Job, Report
@@ -340,6 +341,92 @@ def test_swapped_data_end_the_forecast() -> None:
     forecast = wide.Forecast(wide.linearize(at, seed=0), DIGITS.test_labels, at.experiment.shards)
     with pytest.raises(IncompatiblePair, match="swapped"):
         forecast.predict(segments, [0, 10])
+
+
+# ---- the view ----------------------------------------------------------------------------------------------------
+
+
+def snapshot_of(at: Stage, rounds: list[int], made: list[Any] | None = None, **values: np.ndarray) -> Snapshot:
+    made = made or []
+    now = timeline(at, made)[-1].stage
+    return Snapshot(
+        status="running", message="", round=rounds[-1], rounds_per_second=0.0, stage=now, rounds=np.array(rounds),
+        traffic=np.zeros(len(rounds)), values=values, latest={}, marks=tuple((one.round, str(one)) for one in made),
+        begun=at, interventions=tuple(made), seed=3,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def solved(monkeypatch: pytest.MonkeyPatch) -> predictions.Curve:
+    """A curve that takes no time, in the place of those of the view."""
+    couplings = np.array([0.0, 1.0, 100.0])
+    one = np.array([[0.0, 0.2], [0.4, 0.6], [0.8, 0.8]])
+    made = predictions.Curve(couplings, one, -one, one)
+    diagram = predictions.PhaseDiagram("weight_decay", np.array([0.0, 0.001, 1.0]), couplings, np.eye(3))
+    monkeypatch.setattr(predictions, "curve", lambda *_, **__: made)
+    monkeypatch.setattr(predictions, "phase_diagram", lambda *_, **__: diagram)
+    return made
+
+
+def drawn_after(view: TheoryView, snapshot: Snapshot) -> None:
+    """Two updates: one that asks, and one that finds the answers."""
+    view.update(snapshot)
+    view._particles.wait()
+    view.update(snapshot)
+    for job in (view._curve, view._phase):
+        job.wait()
+    view.update(snapshot)
+
+
+def test_the_view_draws_what_the_theory_says(solved: predictions.Curve) -> None:
+    at, rounds = stage(num_agents=4), [0, 50]
+    measured = {"magnetization": np.full((2, 4), -0.02), "loss": np.array([[8.0] * 4, [2.0] * 4])}
+    view = TheoryView()
+    snapshot = snapshot_of(at, rounds, [SetParameter(50, "coupling", 10.0)], **measured)
+    drawn_after(view, snapshot)
+    disorder = measure(at.experiment.task, at.experiment.shards)
+    m = landau.integrate(
+        disorder.delta, landscape.start(4, 3), depth=1, coupling=1.5, weight_decay=1e-3,
+        second_moment=disorder.second_moment, times=[0.0, 2 * RATE * 50],
+    )[-1]  # fmt: skip
+    np.testing.assert_allclose(view._potentials._particles.data["m"], m, atol=1e-4)  # of the path
+    # σ has just become 10: the potentials feel it, and the points stand there, though no round has passed.
+    assert view._path is not None
+    assert view._path.here.coupling == 10.0
+    assert view._transition._now.data["sigma"] == [10.0]
+    np.testing.assert_allclose(view._transition._now.data["y"], abs(m.mean()), atol=1e-4)
+    assert view._transition._measured.data["y"] == pytest.approx([0.02])
+    assert view._loss._measured.data["y"] == [2.0]
+    np.testing.assert_allclose(view._transition._curve.data["mean"], solved.order.mean(axis=1))
+    # Between σ = 1 and 100 linearly, of the mean over starts.
+    assert "σ = 10 the theory says |⟨m⟩| = 0.53 (0.45 to 0.61)" in view._sections["transition"]._text.object
+    view.close()
+
+
+def test_an_update_without_news_is_cheap(solved: predictions.Curve) -> None:
+    import time
+
+    snapshot = snapshot_of(stage(num_agents=4), [0, 50], magnetization=np.zeros((2, 4)), loss=np.ones((2, 4)))
+    view = TheoryView()
+    drawn_after(view, snapshot)
+    took = []
+    for _ in range(20):
+        start = time.perf_counter()
+        view.update(snapshot)
+        took.append(time.perf_counter() - start)
+    assert (
+        min(took) < 0.02
+    )  # what a page can afford four times a second; the least, for the machine has others to serve
+    view.close()
+
+
+def test_the_view_says_why_a_theory_is_silent() -> None:
+    view = TheoryView()
+    view.update(snapshot_of(stage(cs.algorithms.DGD(learning_rate=0.1)), [0]))
+    assert "diffusive_coupling" in view._group._alert.object
+    assert not view._group._figures.visible
+    assert "ntk_mlp" in view._wide._group._alert.object
+    view.close()
 
 
 # ---- jobs --------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class Job(Generic[K, T]):
     Args:
         name: of its thread.
         turn: held while it computes, so that heavy jobs that share it take turns.
+        known: results by their keys, which several jobs may share.
 
     Attributes:
         state: one of this module's constants.
@@ -45,7 +46,7 @@ class Job(Generic[K, T]):
         ('done', ('a', 2))
     """
 
-    def __init__(self, name: str, turn: threading.Lock | None = None) -> None:
+    def __init__(self, name: str, turn: threading.Lock | None = None, known: OrderedDict[K, T] | None = None) -> None:
         self.state, self.progress, self.error = IDLE, 0.0, ""
         self.result: tuple[K, T] | None = None
         self.key: K | None = None
@@ -54,7 +55,7 @@ class Job(Generic[K, T]):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._begun = 0.0
-        self._known: OrderedDict[K, T] = OrderedDict()
+        self._known: OrderedDict[K, T] = OrderedDict() if known is None else known
 
     def request(self, key: K, compute: Callable[[Report], T]) -> None:
         """Compute, unless the last request had this key; whatever else is being computed is stopped.

@@ -56,7 +56,7 @@ def now(curve: Curve, here: Conditions) -> str:
     return (
         f"At σ = {here.coupling:.4g} the theory says |⟨m⟩| = {order[0]:.2f} ({order[1]:.2f} to {order[2]:.2f}) and "
         f"⟨L̂⟩ = {loss[0]:.2f}."
-    )
+    ).replace("-", "−")
 
 
 def transition(curve: Curve, here: Conditions) -> str:

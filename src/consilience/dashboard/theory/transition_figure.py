@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, LinearAxis, LogAxis, LogScale, Range1d, VSpan
+from bokeh.models import ColumnDataSource, HoverTool, LinearAxis, LogAxis, LogScale, LogTicker, Range1d, VSpan
 
 from consilience.dashboard.figures.look import MARK, MEAN, frame
 from consilience.dashboard.theory.conditions import Floats
@@ -13,6 +13,8 @@ from consilience.dashboard.theory.predictions import SMALLEST, Curve
 
 _BAND = (5, 95)
 """Percentiles of the initial conditions."""
+_USUAL = 400.0
+"""The stability limit of paper 001, until that of the run is known."""
 
 
 class TransitionFigure:
@@ -31,10 +33,10 @@ class TransitionFigure:
         self.figure.extra_y_ranges = {"measured": Range1d(start=0.01, end=1)}
         if logarithmic:
             self.figure.extra_y_scales = {"measured": LogScale()}
-        kind = LogAxis if logarithmic else LinearAxis
-        self.figure.add_layout(
-            kind(y_range_name="measured", axis_label=measured, axis_label_text_font_style="normal"), "right"
-        )
+        right = LogAxis(ticker=LogTicker(mantissas=[1, 3], desired_num_ticks=4)) if logarithmic else LinearAxis()
+        right.update(y_range_name="measured", axis_label=measured, axis_label_text_font_style="normal")
+        self.figure.add_layout(right, "right")
+        sigma_axis(_USUAL, _USUAL).apply(self.figure.xaxis[0], self.figure.x_range)
         self._is_logarithmic = logarithmic
         self._curve = ColumnDataSource({name: [] for name in ("x", "sigma", "mean", "low", "high", "gain")})
         self._now, self._measured = (ColumnDataSource({"x": [], "y": [], "sigma": []}) for _ in range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,6 +30,9 @@ from consilience.theory import landau
 POINTS_OF_A_CURVE, POINTS_OF_A_PHASE = 35, 18
 MOST_NEW_RECORDS = 500
 """Of the path at a time: a view that is opened late catches up in coarser steps."""
+_CURVES: OrderedDict[str, Curve] = OrderedDict()
+_PHASES: OrderedDict[str, PhaseDiagram] = OrderedDict()
+"""By their inputs, for all views: a page that is loaded again does not compute again."""
 
 
 class TheoryView:
@@ -41,7 +45,7 @@ class TheoryView:
     def __init__(self) -> None:
         turn = threading.Lock()
         self._particles = Job[tuple[Stage, int, int], Path]("particles")
-        self._curve, self._phase = Job[str, Curve]("curve", turn), Job[str, PhaseDiagram]("phase diagram", turn)
+        self._curve, self._phase = Job("curve", turn, _CURVES), Job("phase diagram", turn, _PHASES)
         self._potentials, self._order = PotentialFigure(), OrderFigure()
         self._transition = TransitionFigure(
             title="order against coupling", theory="|⟨m⟩| of the theory", measured="|⟨m⟩| measured"
@@ -118,7 +122,7 @@ class TheoryView:
         if is_behind and job.state != RUNNING and not has_failed:
             new = np.append(snapshot.rounds[snapshot.rounds > last], snapshot.round)
             wanted = np.unique(new[np.linspace(0, len(new) - 1, min(len(new), MOST_NEW_RECORDS)).astype(int)])
-            key = (self._begun, len(self._segments), snapshot.round)
+            key = (self._segments[0].stage, len(self._segments), snapshot.round)
             job.request(key, partial(self._followed, self._path, self._segments, wanted.tolist(), snapshot.seed))
         if self._path is not None and self._is_new("path", self._path):
             self._potentials.update(self._path)
