@@ -33,7 +33,7 @@ HEAVY = (
 PACKAGES = [
     name
     for _, name, is_package in pkgutil.iter_modules(consilience.__path__, "consilience.")
-    if is_package and name != "consilience.cli"
+    if is_package and name not in ("consilience.cli", "consilience.dashboard")  # for people, not for programs
 ]
 
 # Functions whose use is not shown in an example of their own: what the package itself calls between its layers, and

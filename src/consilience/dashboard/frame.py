@@ -6,8 +6,8 @@ from typing import Any
 
 import panel_material_ui as pmui
 
-PAGES = {"live": "Live experiment", "store": "Stored runs"}
-"""Address → what the navigation calls it."""
+PAGES = {"live": ("Live experiment", "science"), "store": ("Stored runs", "storage")}
+"""Address → what the navigation calls it, and its icon on small screens."""
 
 
 def page(name: str, main: list[Any], sidebar: list[Any]) -> Any:
@@ -22,17 +22,23 @@ def page(name: str, main: list[Any], sidebar: list[Any]) -> Any:
         >>> page("live", ["hello"], []).title
         'consilience'
     """
-    links = [
+    wide, narrow = (pmui.Row(*_links(name, are_words=are_words), margin=0) for are_words in (True, False))
+    switch = pmui.BreakpointSwitcher(breakpoint="md", large=wide, small=narrow)
+    made = pmui.Page(title="consilience", header=[switch], main=main, sidebar=sidebar, sidebar_width=320)
+
+    def follow(event: Any) -> None:
+        made.sidebar_open = event.new is wide  # a drawer would cover a small screen
+
+    switch.param.watch(follow, "current")
+    return made
+
+
+def _links(name: str, *, are_words: bool) -> list[Any]:
+    return [
         pmui.Button(
-            label=label, href=f"/{address}", target="_self", size="small",
-            variant="contained" if address == name else "outlined", color="light", margin=(4, 4),
+            label=label if are_words else "", icon=None if are_words else icon, description=label,
+            href=f"/{address}", target="_self", size="small", color="light", margin=(4, 4),
+            variant="contained" if address == name else "outlined",
         )
-        for address, label in PAGES.items()
+        for address, (label, icon) in PAGES.items()
     ]  # fmt: skip
-    return pmui.Page(
-        title="consilience",
-        header=[pmui.Row(*links, margin=0)],
-        main=main,
-        sidebar=sidebar,
-        sidebar_width=320,
-    )

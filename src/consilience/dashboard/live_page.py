@@ -246,10 +246,12 @@ class LivePage:
                 name: ParameterSlider(name, on_choice=lambda value, name=name: self._choose(name, value))
                 for name in names
             }
-            self._slider_box.objects = [slider.widget for slider in self._sliders.values()]
         limit = coupling_limit(snapshot.stage)
         for name, slider in self._sliders.items():
             slider.show(float(getattr(algorithm, name)), limit=limit if name == "coupling" else None)
+        widgets = [slider.widget for slider in self._sliders.values()]
+        if self._slider_box.objects != widgets:  # once they are complete
+            self._slider_box.objects = widgets
 
     def _show_log(self, snapshot: Snapshot) -> None:
         rows = "\n".join(f"| {round:,} | {text} |" for round, text in snapshot.marks)
@@ -260,7 +262,7 @@ class LivePage:
 
 _HOW_TO_REPLAY = (
     "Everything done to this population is recorded, with the round in which it was done. The exported spec holds it, "
-    "and gives the same numbers to the last bit:\n\n    consilience run session.toml"
+    "and gives the same numbers to the last bit: `consilience run session.toml`."
 )
 
 

@@ -117,7 +117,7 @@ def serve(
             apps,
             address=address,
             port=port,
-            title=dict(PAGES),  # pyright: ignore[reportArgumentType]
+            title={address: f"consilience: {label.lower()}" for address, (label, _) in PAGES.items()},
             show=show,
             start=False,
             verbose=False,

@@ -72,6 +72,7 @@ class StorePage:
         self._list = Loading()
         self._back = pmui.Button(icon="arrow_back", variant="text", on_click=self._go_back)
         self._title = heading("Runs in the store")
+        self._rows = pmui.Column(sizing_mode="stretch_width", margin=0)
         self._empty = pmui.Column(message(_EMPTY, "info"), code(_TO_FILL, "command"), sizing_mode="stretch_width")
         self._about = pmui.Column(sizing_mode="stretch_width", margin=0)
         self.search = pmui.TextInput(label="Search", placeholder="title, method, data set, id", description=_SEARCHED)
@@ -81,7 +82,7 @@ class StorePage:
         self._filters = {"q": self.search, "kind": self.kind, "state": self.state, "order": self.order}
         refresh = pmui.Button(label="Refresh", icon="refresh", variant="outlined", on_click=lambda _: self.refresh())
         self.main = pmui.Column(
-            BackButton(), self._back, self._title, self._list.view, self._empty, self.table.view, self.run.view,
+            BackButton(), self._back, self._title, self._list.view, self._empty, self._rows, self.run.view,
             self.comparison.view, sizing_mode="stretch_width",
         )  # fmt: skip
         self.sidebar = pmui.Column(
@@ -148,7 +149,10 @@ class StorePage:
     def _show_list(self) -> None:
         is_shown = not self.selection.run and not self.selection.compare
         self._title.visible = self._list.view.visible = is_shown
-        self.table.view.visible = is_shown and bool(self._summaries)
+        # Put there when it is to be seen, for the browser makes no rows of a table that is hidden.
+        wanted = [self.table.view] if is_shown and self._summaries else []
+        if list(self._rows) != wanted:
+            self._rows[:] = wanted
         self._empty.visible = is_shown and self._is_read and not self._summaries
 
     def _begin(self) -> None:

@@ -168,13 +168,18 @@ class RunTable:
             summaries: of the runs, in their order.
             nothing: what is said if there are none.
         """
-        self._is_filling = True
-        self.table.value = as_frame(summaries)
-        ids = list(self.table.value.index)
-        self.table.selection = [ids.index(one) for one in self.picked if one in ids]
-        self._is_filling = False
+        frame = as_frame(summaries)
+        if not frame.equals(self.table.value):  # the browser makes all rows anew, and whoever is in one loses the place
+            self._fill(frame)
         self.table.visible = bool(summaries)
         self._nothing[:] = [] if summaries else [message(nothing, "info")]
+
+    def _fill(self, frame: pd.DataFrame) -> None:
+        self._is_filling = True
+        self.table.value = frame
+        ids = list(frame.index)
+        self.table.selection = [ids.index(one) for one in self.picked if one in ids]
+        self._is_filling = False
 
     def _pick_none(self, _: object) -> None:
         self.picked = []

@@ -14,6 +14,7 @@ from consilience.graphs import Schedules
 from consilience.messages import decode, num_bits
 from consilience.randomness import Purpose, key
 from consilience.simulation.experiment import Experiment
+from consilience.simulation.interventions import stages
 from consilience.simulation.simulation import precision
 
 
@@ -105,7 +106,8 @@ def costs(experiment: Experiment) -> Costs:
         ([0, 416000, 832000, 1248000], [0, 10, 20, 30])
     """
     e = experiment
-    learners, links = _busy(e)
+    busy = [[count[part.start : part.stop] for count in _busy(stage.experiment)] for part, stage in stages(e)]
+    learners, links = (np.concatenate(counts) for counts in zip(*busy, strict=True))
     shapes = _exchanges(e)
     up, down = (sum(num_bits(part[which]) for part in shapes) for which in (0, 1))
     sent = learners * (up + down) if e.algorithm.has_implied_server else links * up

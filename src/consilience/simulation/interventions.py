@@ -385,3 +385,26 @@ def check_interventions(experiment: Experiment, interventions: Sequence[Interven
             warnings.warn(f"From round {one.round} on ({one}): {message}", StabilityWarning, stacklevel=4)
         stage = after
     return ordered
+
+
+def stages(experiment: Experiment) -> list[tuple[range, Stage]]:
+    """The rounds of an experiment, cut where its interventions are, and what holds in each part.
+
+    Example:
+        >>> import consilience as cs
+        >>> task = cs.tasks.load("digits")
+        >>> run = cs.simulation.resolve_experiment(
+        ...     cs.algorithms.DGD(learning_rate=0.1), model=cs.models.mlp(depth=0), task=task,
+        ...     shards=cs.tasks.by_class(task, num_agents=10), graph=cs.graphs.cycle(10), num_rounds=30,
+        ...     interventions=[SetEdge(10, 0, 1, 0.0), Freeze(10, 3), Thaw(20, 3)])
+        >>> [(part, stage.experiment.graph.num_edges) for part, stage in stages(run)]
+        [(range(0, 10), 10), (range(10, 20), 9), (range(20, 30), 9)]
+    """
+    stage = Stage(experiment, (experiment.algorithm,))
+    found, start = [], 0
+    for intervention in experiment.interventions:
+        if intervention.round > start:
+            found.append((range(start, intervention.round), stage))
+            start = intervention.round
+        stage = intervention.change(stage)
+    return [*found, (range(start, experiment.num_rounds), stage)]

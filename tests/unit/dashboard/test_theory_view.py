@@ -13,6 +13,7 @@ from consilience.dashboard.session import Snapshot
 from consilience.dashboard.theory import TheoryView, landscape, predictions, wide
 from consilience.dashboard.theory.conditions import Conditions, Disorder, conditions, measure
 from consilience.dashboard.theory.decade_axis import DecadeAxis
+from consilience.dashboard.theory.forecast import Forecast
 from consilience.dashboard.theory.jobs import DONE, FAILED, STOPPED, Job, Report
 from consilience.dashboard.theory.timeline import timeline
 from consilience.errors import IncompatiblePair, InvalidSpec
@@ -275,7 +276,7 @@ def test_forecasts_are_trajectories_of_the_theory() -> None:
         hits = run.test_outputs.values.argmax(axis=-1) == DIGITS.test_labels
         return run.test_loss.values, hits.mean(axis=-1)
 
-    forecast = wide.Forecast(network, DIGITS.test_labels, at.experiment.shards)
+    forecast = Forecast(network, DIGITS.test_labels, at.experiment.shards)
     rounds = [0, 15, 30, 45, 60]
     for known, mix in ((segments[:1], mixing[0]), (segments, lambda round: mixing[int(round >= 30)])):
         found, (loss, accuracy) = forecast.predict(known, rounds), expected(mix)
@@ -286,7 +287,7 @@ def test_forecasts_are_trajectories_of_the_theory() -> None:
 
 def test_a_restart_is_round_0_again() -> None:
     at = wide_stage()
-    forecast = wide.Forecast(wide.linearize(at, seed=5), DIGITS.test_labels, at.experiment.shards)
+    forecast = Forecast(wide.linearize(at, seed=5), DIGITS.test_labels, at.experiment.shards)
     segments = timeline(at, [Restart(4)])
     found = forecast.predict(segments, [0, 3, 4, 7])
     assert found.accuracy is not None
@@ -303,7 +304,7 @@ def test_forecasts_are_what_wide_networks_do() -> None:
     )
     made = [SetParameter(50, "coupling", 4.0)]
     run = cs.simulation.Simulation(at.experiment, at.algorithms, [5], capacity=50)
-    forecast = wide.Forecast(wide.linearize(at, seed=5), task.test_labels, at.experiment.shards)
+    forecast = Forecast(wide.linearize(at, seed=5), task.test_labels, at.experiment.shards)
     found = forecast.predict(timeline(at, made), [0, 50, 100])
     for row in range(3):
         measured = run.measure()["loss"][0]
@@ -338,7 +339,7 @@ def test_a_kernel_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_swapped_data_end_the_forecast() -> None:
     at = wide_stage()
     segments = timeline(at, [SwapData(5, 0, 1)])
-    forecast = wide.Forecast(wide.linearize(at, seed=0), DIGITS.test_labels, at.experiment.shards)
+    forecast = Forecast(wide.linearize(at, seed=0), DIGITS.test_labels, at.experiment.shards)
     with pytest.raises(IncompatiblePair, match="swapped"):
         forecast.predict(segments, [0, 10])
 
@@ -382,8 +383,8 @@ def test_the_view_draws_what_the_theory_says(solved: predictions.Curve) -> None:
     at, rounds = stage(num_agents=4), [0, 50]
     measured = {"magnetization": np.full((2, 4), -0.02), "loss": np.array([[8.0] * 4, [2.0] * 4])}
     view = TheoryView()
-    snapshot = snapshot_of(at, rounds, [SetParameter(50, "coupling", 10.0)], **measured)
-    drawn_after(view, snapshot)
+    for made in ([], [SetParameter(50, "coupling", 10.0)]):
+        drawn_after(view, snapshot_of(at, rounds, made, **measured))
     disorder = measure(at.experiment.task, at.experiment.shards)
     m = landau.integrate(
         disorder.delta, landscape.start(4, 3), depth=1, coupling=1.5, weight_decay=1e-3,

@@ -67,6 +67,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "common_init": ({}, {"common_init": True}),
     "schedules": ({}, {"schedules": Schedules(active=Bernoulli(0.5, tiny.NUM_AGENTS))}),
     "roles": ({}, {"roles": {0: "server"}}),
+    "interventions": ({}, {"interventions": [cs.simulation.Restart(5)]}),
 }
 
 

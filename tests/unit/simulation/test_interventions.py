@@ -157,6 +157,15 @@ def test_what_cannot_be_done_is_refused_before_anything_runs(
         an_experiment(interventions)
 
 
+def test_costs_follow_what_is_done() -> None:
+    """Twelve links; ten after a cut; four when an agent with three neighbours is away."""
+    counted = cs.simulation.costs(an_experiment((SetEdge(10, 0, 3, 0.0), Freeze(15, 1), Thaw(20, 1))))
+    message = cs.simulation.message_bits(an_experiment())[0]
+    per_round = np.diff(counted.bits) // message
+    assert per_round.tolist() == 10 * [12] + 5 * [10] + 5 * [4] + 5 * [10]
+    assert np.diff(counted.gradients).tolist() == 15 * [4] + 5 * [3] + 5 * [4]
+
+
 def test_methods_that_remember_their_links_refuse_other_links() -> None:
     choco = cs.algorithms.ChocoSGD(learning_rate=0.1, compressor=cs.messages.TopK(0.5))
     with pytest.raises(IncompatiblePair, match="copies"):

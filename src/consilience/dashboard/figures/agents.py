@@ -126,10 +126,12 @@ class AgentGraph:
 def _edges(graph: Graph, places: np.ndarray) -> dict[str, list[Any]]:
     q = np.maximum(graph.adjacency, graph.adjacency.T)
     pairs = [(i, j) for i in range(len(q)) for j in range(i) if q[i, j] > 0]
-    largest = q.max(initial=1e-12)
+    weights = q[q > 0]
+    smallest, largest = weights.min(initial=np.inf), weights.max(initial=0.0)
+    are_equal = smallest >= largest
     return {
         "xs": [[places[i, 0], places[j, 0]] for i, j in pairs],
         "ys": [[places[i, 1], places[j, 1]] for i, j in pairs],
-        "width": [0.5 + 2.5 * q[i, j] / largest if graph.uniform_weight is None else 1.0 for i, j in pairs],
+        "width": [1.0 if are_equal else 0.5 + 2.5 * q[i, j] / largest for i, j in pairs],
         "text": [f"{j} – {i}, weight {q[i, j]:.3g}" for i, j in pairs],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, VSpan
+from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter, VSpan
 
 from consilience.dashboard.figures.look import MARK, MEAN, colour_of, frame
 from consilience.dashboard.session import Snapshot
@@ -50,6 +50,10 @@ class Curves:
     ) -> None:
         options = {"height": height} | ({} if y_range is None else {"y_range": y_range})
         self.figure = frame(title=title, x="round t", y=y, y_axis_type="log" if logarithmic else "linear", **options)
+        self.figure.xaxis.ticker.desired_num_ticks = 4
+        self.figure.xaxis.formatter = NumeralTickFormatter(format="0,0")
+        if logarithmic:
+            self.figure.yaxis.ticker.mantissas = [1, 2, 5]
         self._values = values
         self._lines = ColumnDataSource({"xs": [], "ys": [], "colour": [], "agent": []})
         self._mean = ColumnDataSource({"x": [], "y": []})
@@ -57,7 +61,7 @@ class Curves:
         lines = self.figure.multi_line("xs", "ys", source=self._lines, line_color="colour", line_alpha=0.75)
         mean = self.figure.line("x", "y", source=self._mean, line_color=MEAN, line_width=3)
         marks = self.figure.add_glyph(
-            self._marks, VSpan(x="x", line_color=MARK, line_dash="dashed", line_width=1.5)
+            self._marks, VSpan(x="x", line_color=MARK, line_dash="dashed", line_width=1, line_alpha=0.6)
         )  # fmt: skip
         self.figure.add_tools(
             HoverTool(

@@ -12,7 +12,7 @@ from consilience.dashboard.theory.decade_axis import DecadeAxis
 from consilience.dashboard.theory.predictions import PhaseDiagram
 from consilience.dashboard.theory.transition_figure import sigma_axis
 
-LABELS = {"weight_decay": "weight decay γ", "disorder_std": "spread of the disorder, standard deviation of δ"}
+LABELS = {"weight_decay": "weight decay γ", "disorder_std": "disorder, standard deviation of δ"}
 
 
 class PhaseFigure:

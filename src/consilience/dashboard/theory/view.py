@@ -55,9 +55,9 @@ class TheoryView:
             logarithmic=True,
         )  # fmt: skip
         self._phases = PhaseFigure()
-        self._varied = pmui.Select(
-            label="Upward", options={label: name for name, label in LABELS.items()}, value="weight_decay", size="small",
-            sizing_mode="stretch_width", margin=(10, 8, 0, 8),
+        self._varied = pmui.RadioBoxGroup(
+            label="Upward in the phase diagram", options={label: name for name, label in LABELS.items()},
+            value="weight_decay", inline=True, sizing_mode="stretch_width", margin=(4, 8),
         )  # fmt: skip
         self._sections = {
             "potentials": Section(self._potentials.figure, texts.WAITING, job=self._particles, what="particles"),

@@ -20,11 +20,11 @@ class WideFigure:
     Args:
         title: what is shown.
         y: label of the vertical axis.
-        y_range: of it; follows the data without one.
+        y_range: of it; it is logarithmic and follows the data without one.
     """
 
     def __init__(self, *, title: str, y: str, y_range: tuple[float, float] | None = None) -> None:
-        options = {} if y_range is None else {"y_range": y_range}
+        options = {"y_axis_type": "log"} if y_range is None else {"y_range": y_range}
         self.figure = frame(title=title, x="round t", y=y, height=320, **options)
         self._lines = ColumnDataSource({"xs": [], "ys": [], "colour": []})
         self._dots = ColumnDataSource({"x": [], "y": [], "colour": []})

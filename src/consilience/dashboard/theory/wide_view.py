@@ -10,10 +10,10 @@ import numpy as np
 
 from consilience.dashboard.session import Snapshot
 from consilience.dashboard.theory import texts, wide
+from consilience.dashboard.theory.forecast import Forecast, Prediction, horizon
 from consilience.dashboard.theory.jobs import Job, Report
 from consilience.dashboard.theory.section import Group, Section
 from consilience.dashboard.theory.timeline import Timeline
-from consilience.dashboard.theory.wide import Forecast, Prediction
 from consilience.dashboard.theory.wide_figure import WideFigure
 from consilience.errors import ConsilienceError
 from consilience.simulation import Stage
@@ -57,7 +57,7 @@ class WideView:
         reason = _refusal(snapshot.stage or begun)
         if not reason:
             found = self._found(begun, len(segments))
-            rounds = wide.horizon(snapshot.round, 0 if found is None else int(found.rounds[-1]))
+            rounds = horizon(snapshot.round, 0 if found is None else int(found.rounds[-1]))
             key = (begun, len(segments), int(rounds[-1]))
             self.job.request(key, partial(self._predicted, segments, rounds, snapshot.seed))
         self._group.explain(reason)
