@@ -23,8 +23,9 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-docs: $(VENV)/.installed-test
-	$(BIN)/python -m consilience.algorithms.page docs/catalog/README.md
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/docs
 	$(BIN)/python -m pytest tests/interface/test_documentation.py tests/interface/test_conventions.py
 
 bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
@@ -53,6 +54,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed-test
+	$(PIP) --editable '.[docs,test]'
 	touch $@
 
 $(VENV)/.installed-ray: $(VENV)/.installed-test

@@ -25,9 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS, SITE = ROOT / "docs", ROOT / "build" / "docs"
 WRITTEN = [page for page in sorted(DOCS.rglob("*.md")) if DOCS / "generated" not in page.parents]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *WRITTEN]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REPORTS = sorted((ROOT / "benchmarks").rglob("*.md"))
-HOSTS = {"arxiv.org", "keepachangelog.com", "semver.org"}
-"""The only hosts that pages may name; no registry is among them."""
+HOSTS = {"arxiv.org", "keepachangelog.com", "semver.org", "127.0.0.1"}
+"""The only hosts that pages may name, the reader's own among them, and no registry."""
 
 
 def name_of(path: Path) -> str:
@@ -170,6 +171,10 @@ def test_commands_exist(page: Path) -> None:
         if program == "make":
             assert set(arguments) <= targets, line
             continue
+        if program == "pip":
+            assert arguments[:-1] == ["install"], line
+            assert arguments[-1] in {f"consilience[{extra}]" for extra in PROJECT["optional-dependencies"]}, line
+            continue
         assert program == "consilience", line
         if arguments[0].startswith("--"):
             assert any(arguments[0] in option.opts for option in group.params), line
@@ -298,13 +303,12 @@ def table(record: str) -> list[list[str]]:
 def test_the_record_of_dependencies_is_complete_and_true() -> None:
     rows = [(re.sub(r" \(extra `\w+`\)", "", names), homes) for names, _, homes in table("0011-dependencies.md")]
     recorded = {library: homes for names, homes in rows for library in names.split(", ")}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
+    extras = PROJECT["optional-dependencies"]
 
     def names(dependencies: list[str]) -> set[str]:
         return {re.split(r"[<>=]", dependency)[0] for dependency in dependencies}
 
-    assert set(recorded) == names(project["dependencies"]) | names(extras["dashboard"]) | {"pandas"}
+    assert set(recorded) == names(PROJECT["dependencies"]) | names(extras["dashboard"]) | {"pandas"}
     assert {library for library, *_ in table("0021-documentation-site.md")} == names(extras["docs"])
     homes = imported_by()
     for library, where in recorded.items():

@@ -187,7 +187,7 @@ def test_it_fits(tab: Any, address: str, store: Store, tmp_path: Path, size: str
         awaited.wait_for(state="attached")
         if size == "narrow":
             tab.keyboard.press("Escape")  # the drawer with the filters
-        if theme == "dark" and view == "table":  # it is kept for the other views
+        if theme == "dark":
             button(tab, "Toggle theme").click()
         tab.wait_for_timeout(1000)
         tab.screenshot(path=tmp_path / f"{view}.png")

@@ -16,7 +16,11 @@ _TEXTS = {
     "partition": ("Who has which data", "by_class: every agent knows one part of the classes only."),
     "agents": ("Agents N", "Networks in the population."),
     "graph": ("Graph", "Who listens to whom."),
-    "model": ("Model", "mlp: the paper's perceptron. ntk_mlp: wide networks, which the kernel theory predicts."),
+    "model": (
+        "Model",
+        "mlp: the paper's perceptron. ntk_mlp: wide networks (say 256) with whole shards and squared loss, which the "
+        "kernel theory predicts.",
+    ),
     "depth": ("Depth D", "Hidden layers. Depth delays the transition."),
     "width": ("Width", "Neurons of each hidden layer."),
     "method": ("Algorithm", "How agents learn and exchange. `consilience explain NAME` says more."),

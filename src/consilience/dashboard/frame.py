@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import panel as pn
 import panel_material_ui as pmui
 
 PAGES = {"live": ("Live experiment", "science"), "store": ("Stored runs", "storage")}
@@ -27,7 +28,11 @@ def page(name: str, main: list[Any], sidebar: list[Any]) -> Any:
     made = pmui.Page(title="consilience", header=[switch], main=main, sidebar=sidebar, sidebar_width=320)
 
     def follow(event: Any) -> None:
-        made.sidebar_open = event.new is wide  # a drawer would cover a small screen
+        def show() -> None:
+            made.sidebar_open = event.new is wide
+
+        # A drawer would cover a small screen. What is changed before the browser has the page would be lost.
+        pn.state.onload(show)
 
     switch.param.watch(follow, "current")
     return made

@@ -144,6 +144,10 @@ class LivePage:
             self._new,
         ]
 
+    def close(self) -> None:
+        """Stop what is computed for this tab alone. The session goes on."""
+        self._theory.close()
+
     @property
     def tabs(self) -> Any:
         """The tabs, whose number the address keeps."""

@@ -17,7 +17,7 @@ from consilience.reports import Drawing
 
 DRAWING = threading.Lock()
 """Held while matplotlib draws: its settings are the process's, not the thread's."""
-_SHARE = {"flex": "1 1 300px", "max-width": "560px"}  # letters are legible in between
+_SHARE = {"flex": "1 1 380px", "max-width": "560px"}  # letters are legible in between
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def _live(laboratory: Laboratory) -> Any:
             location.update_query(**address)  # pyright: ignore[reportArgumentType]
             location.sync(live.tabs, {"active": "tab"})
         pn.state.add_periodic_callback(live.refresh, period=REFRESH)
+        pn.state.on_session_destroyed(lambda _: live.close())
 
     main, sidebar = live.main(), live.sidebar()
     pn.state.onload(begin)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from consilience.dashboard.history import History
 from consilience.errors import ConsilienceError
 from consilience.experiments import resolve_spec
-from consilience.experiments.spec import as_table
+from consilience.experiments.spec import as_table, build_task_and_graph
+from consilience.observables import OBSERVABLES
 from consilience.simulation import Intervention, SetParameter, Simulation, Stage, costs
 
 PREPARING, PAUSED, RUNNING, CHANGING, DIVERGED, FAILED, CLOSED = (
@@ -223,7 +224,7 @@ class Session:
 
     def _prepared(self) -> tuple[Simulation, list[Intervention]]:
         """The simulation, compiled and measured before its first round, and what its spec plans to do to it."""
-        run = {"observe": list(OBSERVED), **self._spec.get("run", {})}
+        run = {"observe": _observed(self._spec, self._data_dir), **self._spec.get("run", {})}
         run |= {"num_rounds": MOST_ROUNDS, "observe_every": self.record_every}
         sweep = resolve_spec({**self._spec, "run": run}, data_dir=self._data_dir)
         experiment = dataclasses.replace(sweep.experiment, interventions=())
@@ -328,6 +329,14 @@ class Session:
             self._on_change(self)
         except OSError as error:  # a full disk is no reason to stop
             self._say(self._status, f"The session goes on, but could not be saved: {error}.")
+
+
+def _observed(spec: Mapping[str, Any], data_dir: str | None) -> list[str]:
+    """What is recorded: everything that the task has. Data sets that are known by name are of classes."""
+    if "file" not in spec.get("task", {}):
+        return list(OBSERVED)
+    task, _, _ = build_task_and_graph(spec, data_dir=data_dir)
+    return [name for name in OBSERVED if task.is_classification or not OBSERVABLES[name].needs_classes]
 
 
 def _due(planned: list[Intervention], round: int) -> list[Intervention]:

@@ -11,6 +11,7 @@ from typing import Any
 from consilience.algorithms import catalog
 from consilience.dashboard.uploads import path_of
 from consilience.errors import DataError, InvalidSpec, UnknownName
+from consilience.experiments.spec import WHOLE_SHARD
 from consilience.graphs import from_edges_csv
 from consilience.messages import Compressor
 from consilience.store import Store
@@ -60,7 +61,8 @@ class Settings:
         graph: family.
         depth: D, hidden layers.
         width: neurons of each.
-        model: "mlp", or "ntk_mlp" for the wide networks of the kernel theory.
+        model: "mlp", or "ntk_mlp" for the wide networks of the kernel theory, which start from the same parameters and
+            learn from whole shards by the squared loss, of 1,000 training samples at most.
         method: name in the catalog.
         coupling: σ at the start, for methods that have one.
         rate: η, learning rate.
@@ -123,13 +125,18 @@ class Settings:
             "model": model if self.depth == 0 else {**model, "width": self.width},
             "graph": self._graph(store),
             "algorithm": self._algorithm(),
-            "run": {"batch_size": self.batch},
+            "run": {"batch_size": WHOLE_SHARD, "common_init": True} if self._is_wide else {"batch_size": self.batch},
         }
 
     def _task(self, store: Store | None) -> dict[str, Any]:
         if self.data_file:
             return {"file": str(uploaded(store, self.data_file)), "name": "uploaded"}
-        return {"name": self.data, **DATA_SETS[self.data]}
+        wide = {"loss": "squared", "num_train": 1000} if self._is_wide else {}
+        return {"name": self.data, **DATA_SETS[self.data], **wide}
+
+    @property
+    def _is_wide(self) -> bool:
+        return self.model == "ntk_mlp"
 
     def _graph(self, store: Store | None) -> dict[str, Any]:
         if self.graph_file:

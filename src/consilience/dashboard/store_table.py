@@ -11,7 +11,7 @@ import panel.models.tabulator  # what the browser needs for it is served from th
 import panel_material_ui as pmui
 
 from consilience.dashboard.store_selection import MOST_COMPARED, ORDERS
-from consilience.dashboard.store_texts import message
+from consilience.dashboard.store_texts import html, message
 from consilience.reports import Summary
 
 _PAGE = 20
@@ -150,10 +150,15 @@ class RunTable:
             sizing_mode="stretch_width",
         )
         self.compare = pmui.Button(icon="compare_arrows", variant="contained", disabled=True)
+        self._hint = html(f"<p>Tick 2 to {MOST_COMPARED} runs to compare them.</p>", width=280)
         self.clear = pmui.Button(label="Choose none", variant="text")
         self._nothing = pmui.Column(sizing_mode="stretch_width", margin=0)
         self.view = pmui.Column(
-            self._nothing, pmui.FlexBox(self.compare, self.clear), self.table, sizing_mode="stretch_width", margin=0
+            self._nothing,
+            pmui.FlexBox(self.compare, self.clear, self._hint, align_items="center"),
+            self.table,
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self.table.on_click(lambda event: on_open(self.table.value.index[event.row]), column=_OPEN)
         self.table.param.watch(self._pick, "selection")
@@ -200,6 +205,5 @@ class RunTable:
         self.compare.param.update(
             label=label if count <= MOST_COMPARED else f"Compare (at most {MOST_COMPARED} runs)",
             disabled=not 2 <= count <= MOST_COMPARED,
-            description="" if count > 1 else f"Tick 2 to {MOST_COMPARED} runs in the first column.",
         )
-        self.clear.visible = count > 0
+        self.clear.visible, self._hint.visible = count > 0, count < 2

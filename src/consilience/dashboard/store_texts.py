@@ -115,7 +115,7 @@ def code(text: str, name: str) -> pmui.Column:
         name: what it is, on the button: "command" for "Copy the command".
     """
     shown = html(f"<pre tabindex='0' aria-label='{escape(name)}'><code>{escape(text)}</code></pre>")
-    return pmui.Column(shown, CopyButton(text=text, what=name), sizing_mode="stretch_width", margin=0)
+    return pmui.Column(shown, CopyButton(text=text, what=name, margin=(5, 10)), sizing_mode="stretch_width", margin=0)
 
 
 class CopyButton(JSComponent):
@@ -146,6 +146,7 @@ class CopyButton(JSComponent):
     ]
 
 
-def html(content: str) -> pn.pane.HTML:
-    """HTML in the style of the page; what comes from people must be escaped in it."""
-    return pn.pane.HTML(content, stylesheets=[_STYLE], sizing_mode="stretch_width")
+def html(content: str, *, width: int | None = None) -> pn.pane.HTML:
+    """HTML in the style of the page, as wide as there is room unless told; what comes from people must be escaped."""
+    room = {"sizing_mode": "stretch_width"} if width is None else {"width": width}
+    return pn.pane.HTML(content, stylesheets=[_STYLE], **room)

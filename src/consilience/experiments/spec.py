@@ -45,7 +45,7 @@ What is done to the population under way is a list of tables, one per interventi
     weight = 0.0
 
 A graph may come from a file: `file = "edges.csv"` and `directed = false` in place of `family`; and a task, `file =
-"data.npz"` in place of `name`. `max_replicas = 2`,
+"data.npz"` in place of `name`. `batch_size = "shard"` takes an agent's whole shard in every step. `max_replicas = 2`,
 above the tables, makes smaller blocks, for populations that would not fit; a larger number suits accelerators.
 """
 
@@ -69,6 +69,8 @@ from consilience.simulation import KINDS, Intervention, resolve_experiment
 
 _TABLES = ("task", "partition", "model", "graph", "algorithm", "run", "over")
 _SCALARS = ("title", "seed", "protocol", "along", "max_replicas")
+WHOLE_SHARD = "shard"
+"""`batch_size` of a spec for whole shards in every step: what Python calls `None`, which TOML does not have."""
 _PARTS = (*_TABLES, *_SCALARS, "interventions")
 _ELSEWHERE = ("algorithm", "model", "task", "shards", "graph", "mixing", "schedules", "roles", "initial_params",
               "interventions")  # fmt: skip
@@ -352,6 +354,8 @@ def resolve_spec(spec: Mapping[str, Any], *, data_dir: str | None = None) -> Swe
     if not isinstance(run.get("observe", []), list):
         raise InvalidSpec(f'observe = {run["observe"]!r}: this is a list. Write observe = ["accuracy", "loss"], say.')
     run.setdefault("num_rounds", 2000)
+    if run.get("batch_size") == WHOLE_SHARD:
+        run["batch_size"] = None
     resolved = resolve_sweep(
         algorithm,
         over=spec.get("over") or {"seed": [spec.get("seed", 0)]},

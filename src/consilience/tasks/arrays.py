@@ -77,10 +77,11 @@ def from_arrays(
     else:
         num_classes = _check_labels(labels, labels_test, num_classes)
         labels, labels_test = labels.astype(np.int32), labels_test.astype(np.int32)
-    return Task(name, inputs, labels, inputs_test, labels_test, num_classes, _resolve_loss(loss, num_classes))
+    return Task(name, inputs, labels, inputs_test, labels_test, num_classes, resolve_loss(loss, num_classes))
 
 
-def _resolve_loss(loss: Loss | str | None, num_classes: int | None) -> Loss:
+def resolve_loss(loss: Loss | str | None, num_classes: int | None) -> Loss:
+    """The loss of that name, or the usual one of the task; checked."""
     if loss is None:
         return SquaredLoss() if num_classes is None else CrossEntropy()
     if isinstance(loss, str):

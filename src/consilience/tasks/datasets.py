@@ -8,6 +8,7 @@ used as they are, since people repack them (a gzip header holds a date): there t
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 from consilience.errors import DataError, UnknownName
 from consilience.randomness import Purpose, generator
 from consilience.tasks import cifar, idx
+from consilience.tasks.arrays import resolve_loss
 from consilience.tasks.downloads import cache_directory, fetch, user_directories, verify
-from consilience.tasks.losses import CrossEntropy
+from consilience.tasks.losses import CrossEntropy, Loss
 from consilience.tasks.published import PUBLISHED
 from consilience.tasks.task import Task, stratified_indices
 
@@ -59,6 +61,7 @@ def load(
     num_train: int | None = None,
     num_test: int | None = None,
     seed: int = 0,
+    loss: Loss | str | None = None,
 ) -> Task:
     """A data set as a classification task: pixels in [0, 1] as float32, labels 0 … 9, cross-entropy.
 
@@ -77,6 +80,8 @@ def load(
         num_train: keep that many training samples, stratified by class (`Task.subset`).
         num_test: keep that many test samples.
         seed: which samples are kept.
+        loss: a loss or its name, cross-entropy by default; "squared" compares the outputs with one-hot labels, which
+            the theory of wide networks needs.
 
     Raises:
         UnknownName: there is no such data set.
@@ -93,6 +98,8 @@ def load(
         task = _image_task(name, 255, _read(name, _obtain(name, data_dir)))
     else:
         raise UnknownName.among("data set", name, DATA_SETS)
+    if loss is not None:
+        task = dataclasses.replace(task, loss=resolve_loss(loss, task.num_classes))
     return task.subset(num_train=num_train, num_test=num_test, seed=seed)
 
 

@@ -51,8 +51,8 @@ class AgentGraph:
         self.figure.axis.visible = False
         self.figure.grid.visible = False
         self._mapper = LinearColorMapper(palette=SEQUENTIAL, low=0, high=1)
-        self._edges = ColumnDataSource({"xs": [], "ys": [], "width": [], "text": []})
-        self._nodes = ColumnDataSource(
+        self._edges: Any = ColumnDataSource({"xs": [], "ys": [], "width": [], "text": []})
+        self._nodes: Any = ColumnDataSource(
             {name: [] for name in ("x", "y", "agent", "value", "colour", "accuracy", "best", "ring", "ink", "label")}
         )
         edges = self.figure.multi_line(

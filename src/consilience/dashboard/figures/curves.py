@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from bokeh.models import ColumnDataSource, HoverTool, NumeralTickFormatter, VSpan
@@ -48,7 +49,7 @@ class Curves:
         y_range: tuple[float, float] | None = None,
         height: int = 230,
     ) -> None:
-        options = {"height": height} | ({} if y_range is None else {"y_range": y_range})
+        options: dict[str, Any] = {"height": height} | ({} if y_range is None else {"y_range": y_range})
         self.figure = frame(title=title, x="round t", y=y, y_axis_type="log" if logarithmic else "linear", **options)
         self.figure.xaxis.ticker.desired_num_ticks = 4
         self.figure.xaxis.formatter = NumeralTickFormatter(format="0,0")

@@ -32,7 +32,7 @@ def frame(*, title: str, x: str, y: str, height: int = 230, **options: Any) -> A
         >>> frame(title="accuracy", x="round", y="A").xaxis.axis_label
         'round'
     """
-    made = figure(
+    made: Any = figure(
         **{"tools": "pan,wheel_zoom,box_zoom,save,reset", **options},
         title=title,
         x_axis_label=x,
