@@ -15,6 +15,9 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     given = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = given if quickly in given else f"{quickly} {given}"  # workers inherit it
 
+# Small matrices only, on machines whose workers share the processors: threads of BLAS would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and what they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,7 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.custom import JSComponent
 
 PAGES = {"live": ("Live experiment", "science"), "store": ("Stored runs", "storage")}
 """Address → what the navigation calls it, and its icon on small screens."""
@@ -25,7 +26,7 @@ def page(name: str, main: list[Any], sidebar: list[Any]) -> Any:
     """
     wide, narrow = (pmui.Row(*_links(name, are_words=are_words), margin=0) for are_words in (True, False))
     switch = pmui.BreakpointSwitcher(breakpoint="md", large=wide, small=narrow)
-    made = pmui.Page(title="consilience", header=[switch], main=main, sidebar=sidebar, sidebar_width=320)
+    made = pmui.Page(title="consilience", header=[switch, BackButton()], main=main, sidebar=sidebar, sidebar_width=320)
 
     def follow(event: Any) -> None:
         def show() -> None:
@@ -47,3 +48,17 @@ def _links(name: str, *, are_words: bool) -> list[Any]:
         )
         for address, (label, icon) in PAGES.items()
     ]  # fmt: skip
+
+
+class BackButton(JSComponent):
+    """Makes the browser's back and forward buttons work: Panel writes to the browser's history and never reads it."""
+
+    _esm = """
+    export function render() {
+      let fragment = window.location.hash
+      window.addEventListener("popstate", () => {
+        if (window.location.hash === fragment) window.location.reload()
+        fragment = window.location.hash
+      })
+    }
+    """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 from typing import Any
 
@@ -117,20 +118,26 @@ class LivePage:
             container=True, spacing=1, sizing_mode="stretch_width",
         )  # fmt: skip
         record = pmui.Column(pmui.FlexBox(self._spec, self._records), self._log, sizing_mode="stretch_width")
-        self._tabs = pmui.Tabs(
-            ("Experiment", figures),
-            ("Theory", self._theory.panel()),
-            ("Record and export", record),
-            dynamic=True,
-            sizing_mode="stretch_width",
-        )
+        # A view is put in when it is first chosen, and then only hidden: figures do not like to be taken out again.
+        self._views = {"Experiment": figures, "Theory": self._theory.panel(), "Record and export": record}
+        self._shown = pmui.Column(figures, sizing_mode="stretch_width", margin=0)
+        headings = [(name, pn.Spacer(height=0)) for name in self._views]
+        self._tabs = pmui.Tabs(*headings, sizing_mode="stretch_width", margin=0)
+        self._tabs.param.watch(lambda event: self._show_view(event.new), "active")
+
+    def _show_view(self, chosen: int) -> None:
+        views = list(self._views.values())
+        for view in views:
+            view.visible = view is views[chosen]
+        if views[chosen] not in self._shown.objects:
+            self._shown.append(views[chosen])
 
     def main(self) -> list[Any]:
         """What is shown."""
         buttons = pmui.FlexBox(
             self._run, self._step, self._pace, self._colouring, self._status, align_items="center", margin=0
         )
-        return [pmui.Column(self._alert, buttons, self._tabs, sizing_mode="stretch_width", margin=0)]
+        return [pmui.Column(self._alert, buttons, self._tabs, self._shown, sizing_mode="stretch_width", margin=0)]
 
     def sidebar(self) -> list[Any]:
         """What is chosen."""
@@ -237,8 +244,9 @@ class LivePage:
     def _show_message(self, status: str, problem: str) -> None:
         if self._status.object != status:
             self._status.object = status
-        if (self._alert.object or "") != problem:
-            self._alert.param.update(object=problem, visible=bool(problem))
+        text = f"<div>{html.escape(problem)}</div>" if problem else ""  # a division is not read as Markdown
+        if (self._alert.object or "") != text:
+            self._alert.param.update(object=text, visible=bool(problem))
 
     def _show_sliders(self, snapshot: Snapshot) -> None:
         if snapshot.stage is None:

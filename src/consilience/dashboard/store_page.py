@@ -12,7 +12,7 @@ import panel_material_ui as pmui
 from consilience.dashboard.run_view import RunView
 from consilience.dashboard.store_comparison import ComparisonView
 from consilience.dashboard.store_loading import Loading
-from consilience.dashboard.store_selection import KINDS, ORDERS, STATES, BackButton, Selection
+from consilience.dashboard.store_selection import KINDS, ORDERS, STATES, Selection
 from consilience.dashboard.store_table import RunTable, chosen
 from consilience.dashboard.store_texts import code, facts, heading, message
 from consilience.reports import Summary, summaries
@@ -82,7 +82,7 @@ class StorePage:
         self._filters = {"q": self.search, "kind": self.kind, "state": self.state, "order": self.order}
         refresh = pmui.Button(label="Refresh", icon="refresh", variant="outlined", on_click=lambda _: self.refresh())
         self.main = pmui.Column(
-            BackButton(), self._back, self._title, self._list.view, self._empty, self._rows, self.run.view,
+            self._back, self._title, self._list.view, self._empty, self._rows, self.run.view,
             self.comparison.view, sizing_mode="stretch_width",
         )  # fmt: skip
         self.sidebar = pmui.Column(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlencode
 
 import param
-from panel.custom import JSComponent
 from panel.io.location import Location
 
 KINDS = ("all", "sweep", "computation", "damaged")
@@ -69,17 +68,3 @@ class Selection(param.Parameterized):
         self.read(location.search)
         location.param.watch(lambda event: self.read(event.new), "search")
         self.param.watch(lambda *_: setattr(location, "search", self.search(location.search)), list(self.param)[1:])
-
-
-class BackButton(JSComponent):
-    """Makes the browser's back and forward buttons work: Panel writes to the browser's history and never reads it."""
-
-    _esm = """
-    export function render() {
-      let fragment = window.location.hash
-      window.addEventListener("popstate", () => {
-        if (window.location.hash === fragment) window.location.reload()
-        fragment = window.location.hash
-      })
-    }
-    """
