@@ -36,6 +36,8 @@ bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/past_one_machine.py
+	$(BIN)/python benchmarks/runtime_model.py
+	$(BIN)/python benchmarks/live_laboratory.py
 	$(MAKE) bench-peers
 
 bench-peers: $(VENV)/.installed
@@ -65,7 +67,7 @@ $(VENV)/.installed-ray: $(VENV)/.installed-test
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(PIP) --editable '.[bench]'
+	$(PIP) --editable '.[bench,dashboard]'
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed

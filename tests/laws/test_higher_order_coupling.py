@@ -42,13 +42,21 @@ def params_after(run: Any) -> dict[str, np.ndarray]:
 
 
 @on_both_graphs
+def test_a_factor_of_one_changes_nothing(graph: Graph) -> None:
+    assert_same_params(*with_and_without_a_factor_of_one(graph))
+
+
+@pytest.mark.slow  # compiled as users compile it: the default suite's quick compilation rounds fused products otherwise
+@on_both_graphs
 def test_a_factor_of_one_changes_no_bit(graph: Graph) -> None:
+    # A product with exactly one is exact.
+    assert_same_params(*with_and_without_a_factor_of_one(graph), tolerance=0)
+
+
+def with_and_without_a_factor_of_one(graph: Graph) -> tuple[Any, Any]:
     constant = Schedules(coupling=Interpolated((0, 10), (1.0, 1.0)))
     options: dict[str, Any] = {"graph": graph, "batch_size": 2}
-    # A product with exactly one is exact.
-    assert_same_params(
-        PROBLEM.simulate(PAIRS, schedules=constant, **options), PROBLEM.simulate(PAIRS, **options), tolerance=0
-    )
+    return PROBLEM.simulate(PAIRS, schedules=constant, **options), PROBLEM.simulate(PAIRS, **options)
 
 
 @on_both_graphs

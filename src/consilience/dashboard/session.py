@@ -118,7 +118,7 @@ class Session:
         self._round, self._stage, self._traffic = 0, None, 0.0
         self._begun, self._seed = None, 0
         self._until, self._pace, self._rate = replay_to, 0.0, 0.0
-        self._is_closed = self._is_over = False
+        self._is_closed = self._is_over = self._has_plans = False
         self._thread = threading.Thread(target=self._work, name="live session", daemon=True)
         self._thread.start()
 
@@ -235,6 +235,7 @@ class Session:
             self._history.add(0, traffic=0.0, values=values)
             self._stage, self._status, self._message = simulation.stage, PAUSED, ""
             self._begun, self._seed = simulation.stage, sweep.seed_of(0)
+            self._has_plans = bool(sweep.experiment.interventions)
         return simulation, list(sweep.experiment.interventions)
 
     def _rounds_to_go(self) -> int:
@@ -259,6 +260,7 @@ class Session:
             values, self._values_wanted = self._values_wanted, {}
         due = _due(planned, simulation.round)
         planned[:] = [one for one in planned if one not in due]
+        self._has_plans = bool(planned)
         made = [make(simulation.round) for make in wanted]
         made += [SetParameter(simulation.round, name, value) for name, value in values.items()]
         for intervention in (*due, *made):
@@ -323,7 +325,7 @@ class Session:
             self._status, self._message = status, message
 
     def _save(self) -> None:
-        if self._on_change is None:
+        if self._on_change is None or self._has_plans:  # what was saved before knows more than this session has done
             return
         try:
             self._on_change(self)

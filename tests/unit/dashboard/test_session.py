@@ -117,6 +117,25 @@ def test_a_session_survives_the_server(tmp_path: pathlib.Path) -> None:
     again.close()
 
 
+def test_a_pause_while_a_session_is_taken_up_loses_nothing(tmp_path: pathlib.Path) -> None:
+    first = Laboratory(Store(tmp_path))
+    name = first.open(SPEC, record_every=5)
+    first.find(name).run(until=400)
+    first.find(name).wait(at(400))
+    first.find(name).set("coupling", 8.0)
+    first.find(name).run(until=410)
+    first.find(name).wait(at(410))
+    first.close()
+    saved = (tmp_path / "sessions" / f"{name}.toml").read_text()
+
+    again = Laboratory(Store(tmp_path))
+    again.find(name).wait(lambda snapshot: 0 < snapshot.round < 400)
+    again.find(name).pause()
+    again.find(name).wait(lambda snapshot: snapshot.status == PAUSED)
+    again.close()
+    assert (tmp_path / "sessions" / f"{name}.toml").read_text() == saved
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "0" * 12, "", "0123456789AB", "a" * 12 + "\n"])
 def test_only_sessions_can_be_found(tmp_path: pathlib.Path, name: str) -> None:
     with pytest.raises(DataError, match="new one"):
