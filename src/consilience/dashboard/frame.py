@@ -7,6 +7,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 from panel.custom import JSComponent
+from panel.util import edit_readonly
 
 PAGES = {"live": ("Live experiment", "science"), "store": ("Stored runs", "storage")}
 """Address → what the navigation calls it, and its icon on small screens."""
@@ -26,7 +27,17 @@ def page(name: str, main: list[Any], sidebar: list[Any]) -> Any:
     """
     wide, narrow = (pmui.Row(*_links(name, are_words=are_words), margin=0) for are_words in (True, False))
     switch = pmui.BreakpointSwitcher(breakpoint="md", large=wide, small=narrow)
-    made = pmui.Page(title="consilience", header=[switch, BackButton()], main=main, sidebar=sidebar, sidebar_width=320)
+    made = pmui.Page(
+        title="consilience",
+        header=[switch, BackButton()],
+        main=main,
+        sidebar=sidebar,
+        sidebar_width=320,
+        busy_indicator=None,
+    )
+    # The page would follow whether the server is busy, and for that look through all of its models twice per event.
+    with edit_readonly(made):
+        made.busy = False
 
     def follow(event: Any) -> None:
         def show() -> None:

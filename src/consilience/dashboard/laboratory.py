@@ -46,6 +46,12 @@ class Laboratory:
         self.store, self.data_dir = store, data_dir
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
+        # Disks may take seconds, for which no population should wait: one thread writes, the newest state of each.
+        self._unsaved: dict[str, Session] = {}
+        self._saving = threading.Condition()
+        self._is_closed = False
+        self._saver = threading.Thread(target=self._save_all, name="saves sessions", daemon=True)
+        self._saver.start()
 
     def open(self, spec: Mapping[str, Any], *, record_every: int = 10) -> str:
         """Begin a session; returns its id.
@@ -84,12 +90,30 @@ class Laboratory:
             for session in self._sessions.values():
                 session.close()
             self._sessions.clear()
+        with self._saving:
+            self._is_closed = True
+            self._saving.notify_all()
+        self._saver.join()
 
     def _session(self, name: str, spec: Mapping[str, Any], **options: Any) -> Session:
-        def save(session: Session) -> None:
-            replace_file(self.store.path, self._path(name), to_toml(session.as_spec()).encode())
+        def remember(session: Session) -> None:
+            with self._saving:
+                self._unsaved[name] = session
+                self._saving.notify_all()
 
-        return Session(spec, data_dir=self.data_dir, on_change=save, **options)
+        return Session(spec, data_dir=self.data_dir, on_change=remember, **options)
+
+    def _save_all(self) -> None:
+        while True:
+            with self._saving:
+                self._saving.wait_for(lambda: self._unsaved or self._is_closed)
+                if not self._unsaved:
+                    return
+                name, session = self._unsaved.popitem()
+            try:
+                replace_file(self.store.path, self._path(name), to_toml(session.as_spec()).encode())
+            except OSError as error:  # a full disk is no reason to stop
+                session.say(f"The session goes on, but could not be saved: {error}.")
 
     def _path(self, name: str) -> Path:
         return self.store.path / "sessions" / f"{name}.toml"

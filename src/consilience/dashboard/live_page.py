@@ -25,8 +25,6 @@ from consilience.errors import ConsilienceError
 from consilience.experiments.spec import to_toml
 from consilience.reports import to_netcdf_bytes
 
-_THEORY = 1
-"""Which of the tabs it is."""
 REFRESH = 250
 """Milliseconds between two looks at the session."""
 PACES = {"50 rounds/s": 50.0, "200 rounds/s": 200.0, "1,000 rounds/s": 1000.0, "as fast as it goes": 0.0}
@@ -45,6 +43,7 @@ class LivePage:
         self._laboratory, self._on_address = laboratory, on_address
         self._session: Session | None = None
         self._problem = ""
+        self._theory: TheoryView | None = None
         self._sliders: dict[str, ParameterSlider] = {}
         self._make_widgets()
         self._make_figures()
@@ -97,7 +96,7 @@ class LivePage:
         self._colouring.param.watch(lambda event: self._agents.colour_by(event.new), "value")
 
     def _make_figures(self) -> None:
-        self._agents, self._matrix, self._theory = AgentGraph(), CrossMatrix(), TheoryView()
+        self._agents, self._matrix = AgentGraph(), CrossMatrix()
         self._curves = [
             Curves(title="accuracy A of agents, and mean", y="test accuracy A",
                    values=lambda s: s.values.get("accuracy"), y_range=(0, 1), height=300),
@@ -118,19 +117,25 @@ class LivePage:
             container=True, spacing=1, sizing_mode="stretch_width",
         )  # fmt: skip
         record = pmui.Column(pmui.FlexBox(self._spec, self._records), self._log, sizing_mode="stretch_width")
-        # A view is put in when it is first chosen, and then only hidden: figures do not like to be taken out again.
-        self._views = {"Experiment": figures, "Theory": self._theory.panel(), "Record and export": record}
+        # A view is made when it is first chosen, and then only hidden: figures do not like to be taken out again.
+        self._makers = {"Experiment": lambda: figures, "Theory": self._make_theory, "Record and export": lambda: record}
+        self._views = {"Experiment": figures}
         self._shown = pmui.Column(figures, sizing_mode="stretch_width", margin=0)
-        headings = [(name, pn.Spacer(height=0)) for name in self._views]
+        headings = [(name, pn.Spacer(height=0)) for name in self._makers]
         self._tabs = pmui.Tabs(*headings, sizing_mode="stretch_width", margin=0)
         self._tabs.param.watch(lambda event: self._show_view(event.new), "active")
 
+    def _make_theory(self) -> Any:
+        self._theory = TheoryView()
+        return self._theory.panel()
+
     def _show_view(self, chosen: int) -> None:
-        views = list(self._views.values())
-        for view in views:
-            view.visible = view is views[chosen]
-        if views[chosen] not in self._shown.objects:
-            self._shown.append(views[chosen])
+        name = list(self._makers)[chosen]
+        if name not in self._views:
+            self._views[name] = self._makers[name]()
+            self._shown.append(self._views[name])
+        for each, view in self._views.items():
+            view.visible = each == name
 
     def main(self) -> list[Any]:
         """What is shown."""
@@ -153,7 +158,8 @@ class LivePage:
 
     def close(self) -> None:
         """Stop what is computed for this tab alone. The session goes on."""
-        self._theory.close()
+        if self._theory is not None:
+            self._theory.close()
 
     @property
     def tabs(self) -> Any:
@@ -237,7 +243,7 @@ class LivePage:
         self._actions.update(snapshot)
         for one in (self._agents, self._matrix, *self._curves):
             one.update(snapshot)
-        if self._tabs.active == _THEORY:  # what nobody looks at costs nothing
+        if self._theory is not None and self._views["Theory"].visible:  # what nobody looks at costs nothing
             self._theory.update(snapshot)
         self._show_log(snapshot)
 

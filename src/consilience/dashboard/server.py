@@ -71,8 +71,16 @@ def _live(laboratory: Laboratory) -> Any:
         if location is not None:
             location.update_query(**address)  # pyright: ignore[reportArgumentType]
             location.sync(live.tabs, {"active": "tab"})
-        pn.state.add_periodic_callback(live.refresh, period=REFRESH)
+        pn.state.add_periodic_callback(look, period=REFRESH)
         pn.state.on_session_destroyed(lambda _: live.close())
+
+    document = pn.state.curdoc
+
+    def look() -> None:
+        """Refresh, unless the tab is closed: Bokeh keeps its page for a while, in case it comes back."""
+        session = getattr(document and document.session_context, "session", None)
+        if session is not None and session.connection_count > 0:
+            live.refresh()
 
     main, sidebar = live.main(), live.sidebar()
     pn.state.onload(begin)

@@ -85,7 +85,7 @@ class Session:
         data_dir: where data sets are looked for first.
         record_every: rounds between two records, and between two looks at what people want.
         replay_to: run at full speed to this round first, then pause: a session that is taken up again.
-        on_change: called in the session's thread after each intervention and pause, to save what `as_spec` gives.
+        on_change: called in the session's thread after each intervention and pause; not the place to wait for a disk.
 
     Example:
         >>> session = Session({"task": {"name": "digits"}, "model": {"family": "mlp", "depth": 0}}, record_every=10)
@@ -163,6 +163,11 @@ class Session:
             self._is_closed = True
             self._changed.notify_all()
         self._thread.join()
+
+    def say(self, message: str) -> None:
+        """Let people know something."""
+        with self._changed:
+            self._message = message
 
     # ---- what people see ---------------------------------------------------------------------------------------
 
@@ -325,12 +330,9 @@ class Session:
             self._status, self._message = status, message
 
     def _save(self) -> None:
-        if self._on_change is None or self._has_plans:  # what was saved before knows more than this session has done
-            return
-        try:
+        # While plans are left, what was saved before knows more than this session has done.
+        if self._on_change is not None and not self._has_plans:
             self._on_change(self)
-        except OSError as error:  # a full disk is no reason to stop
-            self._say(self._status, f"The session goes on, but could not be saved: {error}.")
 
 
 def _observed(spec: Mapping[str, Any], data_dir: str | None) -> list[str]:
