@@ -60,6 +60,7 @@ def cost_of_the_page(repeats: int, seconds: float) -> tuple[list[float], float]:
         page = LivePage(laboratory, {}, lambda _: None)
         page.main()
         page.sidebar()
+        page.open()
         session = page._session
         assert session is not None
         session.wait(lambda snapshot: snapshot.status == "paused")

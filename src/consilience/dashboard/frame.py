@@ -7,7 +7,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 from panel.custom import JSComponent
-from panel.util import edit_readonly
+from panel.util.parameters import edit_readonly
 
 PAGES = {"live": ("Live experiment", "science"), "store": ("Stored runs", "storage")}
 """Address → what the navigation calls it, and its icon on small screens."""

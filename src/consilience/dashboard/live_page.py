@@ -49,12 +49,19 @@ class LivePage:
         self._make_figures()
         self._make_tabs()
         self._form = Form(Settings(), on_upload=self._keep_upload)
+        self._asked = query.get("session")
         try:
             self._form = Form(from_query(query), on_upload=self._keep_upload)
-            self._attach(query["session"]) if "session" in query else self._begin()
         except ConsilienceError as error:
             self._problem = str(error)
         self.refresh()
+
+    def open(self) -> None:
+        """Show the session that the address names, or begin one; to be called once the page is there to show it."""
+        if self._problem:
+            return
+        asked = self._asked
+        self._try(self._begin if asked is None else lambda: self._attach(asked))
 
     # ---- parts -------------------------------------------------------------------------------------------------
 

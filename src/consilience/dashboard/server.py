@@ -67,7 +67,7 @@ def _live(laboratory: Laboratory) -> Any:
     live = LivePage(laboratory, query_of(location.search if location else ""), write)
 
     def begin() -> None:
-
+        live.open()
         if location is not None:
             location.update_query(**address)  # pyright: ignore[reportArgumentType]
             location.sync(live.tabs, {"active": "tab"})
