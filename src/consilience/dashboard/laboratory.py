@@ -48,6 +48,7 @@ class Laboratory:
         self._lock = threading.Lock()
         # Disks may take seconds, for which no population should wait: one thread writes, the newest state of each.
         self._unsaved: dict[str, Session] = {}
+        self._being_saved = ""
         self._saving = threading.Condition()
         self._is_closed = False
         self._saver = threading.Thread(target=self._save_all, name="saves sessions", daemon=True)
@@ -110,16 +111,22 @@ class Laboratory:
                 if not self._unsaved:
                     return
                 name, session = self._unsaved.popitem()
+                self._being_saved = name
             try:
                 replace_file(self.store.path, self._path(name), to_toml(session.as_spec()).encode())
             except OSError as error:  # a full disk is no reason to stop
                 session.say(f"The session goes on, but could not be saved: {error}.")
+            with self._saving:
+                self._being_saved = ""
+                self._saving.notify_all()
 
     def _path(self, name: str) -> Path:
         return self.store.path / "sessions" / f"{name}.toml"
 
     def _stored(self, name: str) -> dict[str, Any]:
         path = self._path(name)
+        with self._saving:  # a session that was closed a moment ago may not have reached the disk
+            self._saving.wait_for(lambda: name not in self._unsaved and name != self._being_saved)
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
