@@ -65,12 +65,12 @@ class Forecast:
             IncompatiblePair: if an intervention has led out of what the theory describes.
         """
         self._forget(segments)
-        todo = [int(one) for one in rounds if one not in self._known]
-        at = max(one for one in self._states if one <= min(todo, default=0))
-        state, begin, last = self._states[at], at, max(todo, default=0)
+        missing = [int(one) for one in rounds if one not in self._known]
+        at = max(one for one in self._states if one <= min(missing, default=0))
+        state, begin, last = self._states[at], at, max(missing, default=0)
         # The simulation beside it has the processors: threads of BLAS that wait for each other take 40 times as long.
         with threadpool_limits(1, "blas"):
-            for wanted in todo:
+            for wanted in missing:
                 for segment, start, stop in pieces(segments, at, wanted):
                     if segment.restarts and segment.start >= at:
                         state = initial_state(self._small)
