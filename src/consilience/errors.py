@@ -10,6 +10,7 @@
 
     StabilityWarning (UserWarning)        a run that the linear theory says will diverge
     WastefulWarning (UserWarning)         a compressor that saves nothing
+    MismatchWarning (UserWarning)         parts that run together, but not as the method is meant
 
 Every message is one paragraph: the value seen, why it cannot work, what to write instead.
 Divergence is not an exception: it is an outcome, recorded in the result.
@@ -69,3 +70,7 @@ class WastefulWarning(UserWarning):
 
 class StabilityWarning(UserWarning):
     """A run whose parameters will diverge according to the linear theory of its coupling."""
+
+
+class MismatchWarning(UserWarning):
+    """Parts of an experiment that run together, but not as the method is meant: what is given has no use, say."""

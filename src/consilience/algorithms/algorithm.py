@@ -134,6 +134,10 @@ class Algorithm(eqx.Module):
     """What the graph and the mixing matrix must offer: names of `REQUIREMENTS`."""
     per_edge: ClassVar[bool] = False
     """Whether `emit` returns one message per neighbour slot (leaves with a leading axis of slots)."""
+    reads_mixing: ClassVar[bool] = True
+    """Whether it uses the mixing matrix. False: one that is given for a run changes nothing, and is warned of."""
+    starts_together: ClassVar[bool] = False
+    """Whether all agents must start from the same parameters, since they move by the same steps from there on."""
     manages_absence: ClassVar[bool] = False
     """False: the simulator keeps the state of inactive agents and drops their links. True: inactive agents take part
     like all others, and the method itself reads `context.active` (FedAvg, whose broadcast reaches everyone)."""

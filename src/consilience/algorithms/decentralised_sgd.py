@@ -155,6 +155,8 @@ class Isolated(LocalSGD):
         1
     """
 
+    reads_mixing = False
+
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Learn; send nothing."""
         return self.learned(state, local), ()

@@ -43,6 +43,8 @@ class DiffusiveCoupling(ParametersAsState):
         DiffusiveCoupling(learning_rate=0.005, coupling=30.0, weight_decay=0.001)
     """
 
+    reads_mixing = False
+
     learning_rate: Any
     coupling: Any = 0.0
     weight_decay: Any = 0.0

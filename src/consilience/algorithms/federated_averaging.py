@@ -59,6 +59,7 @@ class FederatedAveraging(LocalSteps):
 
     manages_absence = True
     has_implied_server = True
+    starts_together = True
 
     compressor: Compressor = eqx.field(default=Identity(), metadata=_NEW)
     memory: Memory = eqx.field(default=NoMemory(), metadata=_NEW)

@@ -62,6 +62,8 @@ class FishMask(LocalSteps):
 
     requires = ("complete", "reliable")
     has_implied_server = True
+    reads_mixing = False
+    starts_together = True
 
     fraction: float = eqx.field(static=True, default=0.05)
     score: str = eqx.field(static=True, default="fisher")

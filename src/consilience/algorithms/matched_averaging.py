@@ -187,6 +187,7 @@ class MatchedAveraging(ParametersAsState, LocalSteps):
     requires = ("complete",)
     manages_absence = True
     has_implied_server = True
+    reads_mixing = False
 
     def emit(self, state: State, local: Local, context: Context) -> tuple[State, Message]:
         """Learn from the global model; send what was learned, and n_i or, when not active, 0."""

@@ -58,6 +58,8 @@ class JustOneByte(Algorithm):
     """
 
     requires = ("complete", "reliable")
+    reads_mixing = False
+    starts_together = True
 
     learning_rate: Any
     probe: Any = 1e-3

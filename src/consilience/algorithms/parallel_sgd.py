@@ -57,6 +57,7 @@ class ParallelSGD(GradientMethod):
     """
 
     has_implied_server = True
+    starts_together = True
 
     decoupled_decay: Any = 0.0
     local: Optimiser = Plain()

@@ -57,6 +57,7 @@ class PowerSGD(GradientMethod):
     num_exchanges = 2
     requires = ("complete", "reliable")
     has_implied_server = True
+    starts_together = True
 
     rank: int = eqx.field(static=True, default=1)
     optimiser: Optimiser = Plain()

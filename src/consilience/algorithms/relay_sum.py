@@ -50,6 +50,7 @@ class RelaySum(GradientMethod):
     """
 
     per_edge = True
+    reads_mixing = False
     requires = ("undirected", "tree")
 
     def init(self, params: Params, context: Context) -> State:

@@ -57,6 +57,7 @@ class Scaffold(GradientMethod):
 
     manages_absence = True
     has_implied_server = True
+    starts_together = True
     requires = ("complete",)
 
     local_steps: int = eqx.field(static=True, default=1)

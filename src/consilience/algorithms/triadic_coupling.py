@@ -55,6 +55,8 @@ class TriadicCoupling(DiffusiveCoupling):
         )
     """
 
+    reads_mixing = True
+
     triadic_coupling: Any = 0.0
     selectivity: Any = 0.0
 

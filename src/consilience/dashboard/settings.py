@@ -63,7 +63,7 @@ class Settings:
         width: neurons of each.
         model: "mlp", or "ntk_mlp" for the wide networks of the kernel theory, which start from the same parameters and
             learn from whole shards by the squared loss, of 1,000 training samples at most.
-        method: name in the catalog.
+        method: name in the catalog. Agents start from the same parameters where it asks for that.
         coupling: σ at the start, for methods that have one.
         rate: η, learning rate.
         decay: γ, weight decay.
@@ -125,7 +125,7 @@ class Settings:
             "model": model if self.depth == 0 else {**model, "width": self.width},
             "graph": self._graph(store),
             "algorithm": self._algorithm(),
-            "run": {"batch_size": WHOLE_SHARD, "common_init": True} if self._is_wide else {"batch_size": self.batch},
+            "run": self._run(),
         }
 
     def _task(self, store: Store | None) -> dict[str, Any]:
@@ -137,6 +137,11 @@ class Settings:
     @property
     def _is_wide(self) -> bool:
         return self.model == "ntk_mlp"
+
+    def _run(self) -> dict[str, Any]:
+        batch = {"batch_size": WHOLE_SHARD if self._is_wide else self.batch}
+        together = self._is_wide or catalog()[self.method].example().starts_together
+        return {**batch, "common_init": True} if together else batch
 
     def _graph(self, store: Store | None) -> dict[str, Any]:
         if self.graph_file:

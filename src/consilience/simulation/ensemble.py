@@ -9,9 +9,11 @@ one device, where all agents are, or on each of several devices for the agents t
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -24,12 +26,12 @@ from consilience.observables import EvaluationSet, Population
 from consilience.randomness import Purpose, key
 from consilience.simulation.batching import batch_indices
 from consilience.simulation.compilation import compiled
-from consilience.simulation.exchange import Exchange
+from consilience.simulation.exchange import EVERYBODY, Exchange, Group
 from consilience.simulation.experiment import Experiment
 from consilience.simulation.inputs import Samples, Shards, agent_table, evaluation_set, training_data
 from consilience.simulation.memory import check_memory, free_bytes
 from consilience.simulation.placement import Placement, Reach
-from consilience.simulation.vectorising import activations, over_agents_and_replicas
+from consilience.simulation.vectorising import activations, depends, in_order, over_agents_and_replicas
 
 
 class Replicas(eqx.Module):
@@ -254,12 +256,50 @@ class Ensemble:
 
         per_replica = (0, 0, (None, None if self.shares_batches else 0), None, self._seed_axis, None)
         per_agent = (None, 0, (self._data_axis, 0), 0, None, _Turn(None, 0, 0))  # pyright: ignore[reportArgumentType]
-        first, rest = (replicas.algorithm,), (batch, agents, replicas.seeds, turn)
-        state, messages = self._vectorised(emit, per_replica, per_agent)(*first, state, *rest)
-        inbox = self._exchange.deliver(messages, round=turn.round, active=active)
+        everybody = state, batch, agents, replicas.seeds, turn
+        state, messages = self._vectorised(emit, per_replica, per_agent)(replicas.algorithm, *everybody)
+        delivery = self._exchange.deliver(messages, round=turn.round, active=active)
         # Received messages are (agents, slots, replicas, ...); who sent them is the same for all replicas.
         inbox_axes = Inbox(mixed=0, coupled=0, messages=1, senders=None, weights=None, mask=None)  # pyright: ignore
-        return self._vectorised(absorb, (*per_replica, inbox_axes), (*per_agent, 0))(*first, state, *rest, inbox)
+        absorb_all = self._vectorised(absorb, (*per_replica, inbox_axes), (*per_agent, 0))
+
+        def absorbed(group: Group, inboxes: Inbox) -> Any:
+            return absorb_all(replicas.algorithm, *self._members(group, state, *everybody[1:]), inboxes)
+
+        groups = self._exchange.groups
+        if len(groups) > 1:
+            together = delivery.inboxes(EVERYBODY)
+
+            def with_messages(messages: Any) -> Any:
+                return absorbed(EVERYBODY, dataclasses.replace(together, messages=messages))
+
+            # Sums are there for everybody: groups would cost copies, and gain nothing.
+            if self._has_slots or not depends(with_messages, together.messages):
+                groups = (EVERYBODY,)
+        return in_order([group.agents for group in groups], [absorbed(g, delivery.inboxes(g)) for g in groups])
+
+    def _members(self, group: Group, state: Any, batch: Any, agents: Any, seeds: Any, turn: _Turn) -> tuple[Any, ...]:
+        """What a group's agents have, know and see of that which everybody does."""
+        data, samples = batch
+        own_batch = data if self._data_axis is None else group.rows(data), group.rows(samples)
+        lists = {name: group.slots(agents[name]) for name in ("neighbours", "neighbour_mask")}
+        own_turn = _Turn(turn.round, group.rows(turn.active), group.rows(turn.roles))
+        return group.rows(state), own_batch, {**group.rows(agents), **lists}, seeds, own_turn
+
+    @cached_property
+    def _has_slots(self) -> bool:
+        """Whether an agent's state has a place for each neighbour, and its shape depends on their number."""
+        e = self.experiment
+
+        def shapes(num_slots: int) -> Any:
+            agent = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for name, leaf in self._agents.items()}
+            for name in ("neighbours", "neighbour_mask"):
+                agent[name] = jax.ShapeDtypeStruct((num_slots,), agent[name].dtype)
+            seed = jax.ShapeDtypeStruct((), jnp.uint32)
+            state = jax.eval_shape(self._initial_state, e.algorithm, e.params_shapes, agent, seed)
+            return [leaf.shape for leaf in jax.tree.leaves(state)]
+
+        return shapes(1) != shapes(2)
 
     def _is_finite(self, replicas: Replicas, state: Any) -> jax.Array:
         """Whether all parameters of each replica are finite, on all devices, shape (replicas,)."""

@@ -1,4 +1,4 @@
-"""How messages travel in the vectorised simulator: Σ_j w_ij m_j in the graph's cheapest exact form.
+"""How messages travel in the vectorised simulator: Σ_j w_ij m_j in the graph's cheapest exact form, and inboxes.
 
 Arrays carry agents on axis 0; everything behind it (replicas, parameters) is one long axis here, so that mixing is a
 product of a small matrix with a wide one. The forms agree to rounding (`tests/unit/simulation/test_exchange.py`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -149,6 +150,50 @@ def _apply(linear: Callable[[Any], Any], messages: Any) -> Any:
     return jax.tree.map(lambda result, leaf: jnp.broadcast_to(result, leaf.shape), sums, messages)
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Agents who are served together, and how many slots their inboxes have; by default everybody, and all slots."""
+
+    agents: np.ndarray | None = None
+    num_slots: int | None = None
+
+    def rows(self, tree: Any) -> Any:
+        """These agents' rows of leaves (agents, ...)."""
+        return tree if self.agents is None else jax.tree.map(lambda leaf: leaf[self.agents], tree)
+
+    def slots(self, tree: Any) -> Any:
+        """What their slots hold in leaves (agents, slots, ...)."""
+        return jax.tree.map(lambda leaf: leaf[:, : self.num_slots], self.rows(tree))
+
+
+EVERYBODY = Group()
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """What arrived in one exchange.
+
+    Attributes:
+        sums: everybody's inboxes, but for single messages.
+        look_up: the messages that stand at some places among those heard, shape of the places (agents, slots).
+        places: where each agent's messages stand, shape (agents, slots).
+    """
+
+    sums: Inbox
+    look_up: Callable[[Any], Any]
+    places: Any
+
+    def inboxes(self, group: Group) -> Inbox:
+        """The inboxes of a group, leaves with agents on axis 0, messages with slots on axis 1."""
+        sums = self.sums
+        return Inbox(
+            group.rows(sums.mixed),
+            group.rows(sums.coupled),
+            self.look_up(group.slots(self.places)),
+            *(group.slots(table) for table in (sums.senders, sums.weights, sums.mask)),
+        )
+
+
 @dataclass(frozen=True)
 class Exchange:
     """The network of an experiment, ready to deliver messages; `reach` says how agents of other devices are heard."""
@@ -166,7 +211,21 @@ class Exchange:
         drops = s.active is not None and not self.algorithm.manages_absence
         return not drops and s.edges is None and s.mixing is None and s.adjacency is None
 
-    def deliver(self, messages: Any, *, round: jax.Array, active: jax.Array) -> Inbox:
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Everybody in groups of about equally many neighbours, where that leaves less than half of the slots.
+
+        What methods do with single messages then costs O(edges). Agents who are shared out among devices stay
+        together, since all devices run one program; so do those whose messages differ between neighbours.
+        """
+        neighbours = self.graph.neighbours
+        largest = [max(1, int(neighbours.counts[agents].max())) for agents in neighbours.groups]
+        num_slots = sum(len(agents) * size for agents, size in zip(neighbours.groups, largest, strict=True))
+        if self.algorithm.per_edge or self.reach.num_parts > 1 or 2 * num_slots > neighbours.ids.size:
+            return (EVERYBODY,)
+        return tuple(map(Group, neighbours.groups, largest))
+
+    def deliver(self, messages: Any, *, round: jax.Array, active: jax.Array) -> Delivery:
         """Deliver one exchange's messages.
 
         Args:
@@ -175,7 +234,7 @@ class Exchange:
             active: which agents take part, shape (agents,), everybody.
 
         Returns:
-            The inboxes of the agents here, leaves with agents on axis 0.
+            What the agents here find in their inboxes.
         """
         messages = self._decoded(messages)
         neighbours, reach = self.graph.neighbours, self.reach
@@ -193,12 +252,13 @@ class Exchange:
             mixed_sum, laplacian = full_sum(mix, reach), full_sum(q - jnp.diag(q.sum(axis=1)), reach)
         everything = [reach.rows(jnp.asarray(table)) for table in (ids, weights, mask)]
         everything[1] = everything[1].astype(jnp.result_type(float))
+        places = reach.rows(reach.slots)
         if self.algorithm.per_edge:
-            return Inbox(None, None, jax.tree.map(self._route, messages), *everything)
-        slots = reach.rows(reach.slots)
-        received = jax.tree.map(lambda leaf: reach.heard(leaf)[slots], messages)
+            routed = jax.tree.map(self._route, messages)
+            return Delivery(Inbox(None, None, None, *everything), lambda _: routed, places)
         coupled = self._scaled(_apply(laplacian, messages), round)
-        return Inbox(_apply(mixed_sum, messages), coupled, received, *everything)
+        sums = Inbox(_apply(mixed_sum, messages), coupled, None, *everything)
+        return Delivery(sums, lambda at: jax.tree.map(lambda leaf: reach.heard(leaf)[at], messages), places)
 
     def _decoded(self, messages: Any) -> Any:
         """The messages with arrays in the place of coded ones."""

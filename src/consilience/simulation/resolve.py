@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consilience.algorithms import LEARNER, SERVER, Algorithm, check_pair
-from consilience.errors import IncompatiblePair, InvalidSpec, StabilityWarning, WastefulWarning
+from consilience.errors import IncompatiblePair, InvalidSpec, MismatchWarning, StabilityWarning, WastefulWarning
 from consilience.graphs import Graph, MixingMatrix, Schedules, check_support
 from consilience.messages import Compressor, Identity, num_bits
 from consilience.models import Model, Params, as_model, parameter_shapes
@@ -124,6 +124,22 @@ def _wasteful_compressors(algorithm: Algorithm, shapes: Params, dtype: str) -> I
             )
 
 
+def _mismatches(algorithm: Algorithm, *, has_mixing: bool, starts_apart: bool) -> Iterator[str]:
+    """Says, one paragraph each, which parts the method was not made for, although it runs."""
+    method = type(algorithm).__name__
+    if has_mixing and not algorithm.reads_mixing:
+        yield (
+            f"{method} does not use a mixing matrix: the one that is given changes nothing. Leave it out; the graph's "
+            "own weights act where a method couples agents by them. To average with a matrix, write "
+            "cs.algorithms.DGD(...) or cs.algorithms.AdaptThenCombine(...)."
+        )
+    if starts_apart and algorithm.starts_together:
+        yield (
+            f"{method} moves all agents by the same steps, and they start from different parameters: they will stay "
+            "as far apart as they are, and learn little. Write common_init=True."
+        )
+
+
 def _check_schedules(schedules: Schedules, num_agents: int) -> None:
     """Refuse schedules whose values are not for this many agents, or for all of them if they are one number."""
     needed = {"active": 1, "roles": 1, "edges": 2, "mixing": 2, "adjacency": 2, "coupling": 0}
@@ -229,6 +245,10 @@ def resolve_experiment(
     shapes = parameter_shapes(model, task.input_shape, task.num_outputs)
     for message in _wasteful_compressors(algorithm, shapes, dtype):
         warnings.warn(message, WastefulWarning, stacklevel=3)
+    has_mixing = mixing is not None or (schedules is not None and schedules.mixing is not None)
+    starts_apart = initial_params is None and not common_init and graph.num_agents > 1
+    for message in _mismatches(algorithm, has_mixing=has_mixing, starts_apart=starts_apart):
+        warnings.warn(message, MismatchWarning, stacklevel=3)
     _check_outputs(model, shapes, task)
     _check_schedules(schedules or Schedules(), graph.num_agents)
     _check_changing_weights(schedules or Schedules(), graph, num_rounds)

@@ -84,6 +84,8 @@ def simulate(
         StabilityWarning: if linear theory says that the parameters will diverge. The run goes on, and its outcome says
             whether and in which round they did.
         WastefulWarning: if a compressor's messages are not smaller than what they stand for.
+        MismatchWarning: for a mixing matrix that the method does not use, and for different starts of agents that move
+            by the same steps.
 
     Example:
         >>> import consilience as cs

@@ -8,12 +8,13 @@ the processor's cache, and groups of agents, one after the other, are faster.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from consilience.algorithms import Local
 from consilience.models import parameter_shapes
@@ -69,6 +70,36 @@ def over_agents_and_replicas(
 
 def _is_none(value: Any) -> bool:
     return value is None
+
+
+def in_order(agents: Sequence[Any], parts: Sequence[Any]) -> Any:
+    """The results of groups of agents, put together in the order of agents.
+
+    Args:
+        agents: who is in each group; a single group is everybody.
+        parts: their results, leaves (agents of the group, ...).
+
+    Example:
+        >>> in_order([np.array([2, 0]), np.array([1])], [jnp.array([5, 3]), jnp.array([4])]).tolist()
+        [3, 4, 5]
+    """
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate(agents))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[order], *parts)
+
+
+def depends(function: Callable[[Any], Any], argument: Any) -> bool:
+    """Whether anything that a function computes takes its argument in, as far as its program shows.
+
+    Example:
+        >>> depends(lambda x: 2 * x, 1.0), depends(lambda x: 2, 1.0)
+        (True, False)
+    """
+    program = jax.make_jaxpr(function)(argument).jaxpr
+    given = {id(variable) for variable in program.invars}
+    taken = [*program.outvars, *(variable for equation in program.eqns for variable in equation.invars)]
+    return any(id(variable) in given for variable in taken)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from consilience.algorithms import DGD, Algorithm, DiffusiveCoupling, FederatedA
 from consilience.errors import IncompatiblePair, InvalidSpec
 from consilience.graphs import Bernoulli, Graph, Interpolated, MixingMatrix, Periodic, Schedules
 from consilience.simulation import precision
-from consilience.simulation.exchange import Exchange, best_sum, dense_sum, grouped_sum, slot_sum, uniform_sum
+from consilience.simulation.exchange import EVERYBODY, Exchange, best_sum, dense_sum, grouped_sum, slot_sum, uniform_sum
 from consilience.simulation.placement import Reach
 from registries import assert_close, directed_cycle, small_problem, weighted_star
 
@@ -170,7 +171,9 @@ def test_an_inbox_is_what_run_round_delivers(
         exchange = Exchange(algorithm, graph, mixing, schedules, Reach(graph.neighbours))
         for round in range(2):
             active = np.ones(4, bool) if schedules.active is None else np.asarray(schedules.active(round))
-            inboxes = exchange.deliver(together, round=jnp.asarray(round), active=jnp.asarray(active))
+            inboxes = exchange.deliver(together, round=jnp.asarray(round), active=jnp.asarray(active)).inboxes(
+                EVERYBODY
+            )
             network = Network(
                 graph,
                 mixing if schedules.mixing is None else graphs.from_matrix(np.asarray(schedules.mixing(round))),
@@ -198,7 +201,8 @@ def test_a_changing_coupling_keeps_the_cheap_form() -> None:
     )
     with precision("float64"):
         flat = jnp.asarray(RANDOM.normal(size=(60, 2)))
-        coupled = lambda flat, round: exchange.deliver(flat, round=round, active=jnp.ones(60, bool)).coupled  # noqa: E731
+        arrived = functools.partial(exchange.deliver, active=jnp.ones(60, bool))
+        coupled = lambda flat, round: arrived(flat, round=round).sums.coupled  # noqa: E731
         primitives = {equation.primitive.name for equation in jax.make_jaxpr(coupled)(flat, jnp.asarray(1)).eqns}
         assert "reduce_sum" in primitives
         assert "dot_general" not in primitives
