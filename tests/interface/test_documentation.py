@@ -85,8 +85,8 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: py
         "large-populations.md",
         "performance.md",
         "figure-3.md",
-        "peer-to-peer.md",
         "tutorials/bring-your-own.md",
+        pytest.param("peer-to-peer.md", marks=pytest.mark.slow),
         pytest.param("theory.md", marks=pytest.mark.slow),
     ],
 )

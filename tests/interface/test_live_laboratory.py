@@ -26,6 +26,10 @@ from consilience.store import Store
 pytestmark = pytest.mark.slow
 
 
+HARMLESS = re.compile("favicon|reading 'top_panel'")
+"""A figure that comes later is measured once before it is laid out: panel-material-ui, issue 548. It is drawn right."""
+
+
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Where pictures of every view go: $CONSILIENCE_SCREENSHOTS, or a temporary directory."""
@@ -140,7 +144,7 @@ def test_a_population_becomes_collective_and_can_be_replayed(
     page.go_back()
     page.get_by_text("data of 0 and 1 swapped").wait_for()
     assert status(page) == seen[0]
-    assert [text for text in complaints if "favicon" not in text] == []
+    assert [text for text in complaints if not HARMLESS.search(text)] == []
 
     command = [sys.executable, "-m", "consilience.cli.main", "run", str(files["Export as spec"]), "--store"]
     done = subprocess.run([*command, str(tmp_path / "store"), "--json"], capture_output=True, check=True)
@@ -236,3 +240,42 @@ def test_a_server_that_others_can_reach_asks_for_a_token(tmp_path: pathlib.Path)
 def final_address(url: str) -> str:
     with urllib.request.urlopen(url) as answer:
         return answer.url
+
+
+def test_choices_by_the_keyboard_alone_and_a_theme_that_stays(
+    browser: Any, laboratory: tuple[str, pathlib.Path]
+) -> None:
+    address, _ = laboratory
+    page = a_page(browser)
+    begun(page, address)
+    for label, key, chosen in (("Colour agents by", "Enter", "class known best"), ("Graph", "Space", "cycle")):
+        choice = page.get_by_label(label).and_(page.get_by_role("combobox"))
+        choice.focus()
+        page.keyboard.press(key)
+        page.locator("li").get_by_text(chosen, exact=True).wait_for()
+        while chosen not in page.evaluate(FOCUSED):
+            page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        wait_for(lambda choice=choice, chosen=chosen: choice.inner_text().strip() == chosen, seconds=10)
+
+    def ground() -> str:
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = ground()
+    page.get_by_role("button", name="Toggle theme").click()
+    page.wait_for_url(re.compile("theme=dark"))
+    wait_for(lambda: ground() != light)
+    page.reload()
+    page.get_by_text(re.compile(r"^(paused|running) · ")).wait_for()
+    assert ground() != light
+    page.get_by_role("link", name="Stored runs").first.click()
+    page.wait_for_url(re.compile("/store.*theme=dark"))
+    wait_for(lambda: ground() != light)
+
+
+FOCUSED = """() => {
+  let on = document.activeElement
+  while (on?.shadowRoot?.activeElement) on = on.shadowRoot.activeElement
+  return on?.innerText ?? ""
+}"""
+"""The text of what has the keyboard, behind the borders of components."""

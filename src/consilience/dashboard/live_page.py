@@ -11,7 +11,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from consilience.dashboard.actions import Actions, Make
-from consilience.dashboard.figures import AgentGraph, CrossMatrix, Curves
+from consilience.dashboard.experiment_view import ExperimentView
 from consilience.dashboard.figures.agents import COLOURINGS
 from consilience.dashboard.form import Form
 from consilience.dashboard.laboratory import Laboratory
@@ -43,10 +43,10 @@ class LivePage:
         self._laboratory, self._on_address = laboratory, on_address
         self._session: Session | None = None
         self._problem = ""
+        self._experiment: ExperimentView | None = None
         self._theory: TheoryView | None = None
         self._sliders: dict[str, ParameterSlider] = {}
         self._make_widgets()
-        self._make_figures()
         self._make_tabs()
         self._form = Form(Settings(), on_upload=self._keep_upload)
         self._asked = query.get("session")
@@ -57,7 +57,11 @@ class LivePage:
         self.refresh()
 
     def open(self) -> None:
-        """Show the session that the address names, or begin one; to be called once the page is there to show it."""
+        """Show the session that the address names, or begin one; to be called once the page is there to show it.
+
+        The figures are made then, too: buttons and sliders need not wait for them.
+        """
+        self._show_view(self._tabs.active)
         if self._problem:
             return
         asked = self._asked
@@ -100,37 +104,26 @@ class LivePage:
         self._step.on_click(lambda _: self._advance_once())
         self._new.on_click(lambda _: self._try(self._begin))
         self._pace.param.watch(lambda _: self._repace(), "value")
-        self._colouring.param.watch(lambda event: self._agents.colour_by(event.new), "value")
-
-    def _make_figures(self) -> None:
-        self._agents, self._matrix = AgentGraph(), CrossMatrix()
-        self._curves = [
-            Curves(title="accuracy A of agents, and mean", y="test accuracy A",
-                   values=lambda s: s.values.get("accuracy"), y_range=(0, 1), height=300),
-            Curves(title="loss L of agents, and mean", y="test loss L",
-                   values=lambda s: s.values.get("loss"), logarithmic=True),
-            Curves(title="m of agents, and mean ⟨m⟩", y="order parameter m",
-                   values=lambda s: s.values.get("magnetization")),
-            Curves(title="distance from consensus", y="√⟨‖θᵢ − θ̄‖²⟩",
-                   values=lambda s: s.values.get("consensus_distance"), logarithmic=True),
-            Curves(title="traffic of all agents", y="sent, MB", values=lambda s: s.traffic / 8e6),
-        ]  # fmt: skip
+        self._colouring.param.watch(lambda event: self._colour_by(event.new), "value")
 
     def _make_tabs(self) -> None:
-        cells = [self._agents, self._curves[0], self._matrix, *self._curves[1:]]
-        figures = pmui.Grid(
-            *(pmui.Grid(pn.pane.Bokeh(one.figure, sizing_mode="stretch_width"), size={"xs": 12, "md": 6, "lg": 4})
-              for one in cells),
-            container=True, spacing=1, sizing_mode="stretch_width",
-        )  # fmt: skip
-        record = pmui.Column(pmui.FlexBox(self._spec, self._records), self._log, sizing_mode="stretch_width")
         # A view is made when it is first chosen, and then only hidden: figures do not like to be taken out again.
-        self._makers = {"Experiment": lambda: figures, "Theory": self._make_theory, "Record and export": lambda: record}
-        self._views = {"Experiment": figures}
-        self._shown = pmui.Column(figures, sizing_mode="stretch_width", margin=0)
+        self._makers = {
+            "Experiment": self._make_experiment,
+            "Theory": self._make_theory,
+            "Record and export": lambda: pmui.Column(
+                pmui.FlexBox(self._spec, self._records), self._log, sizing_mode="stretch_width"
+            ),
+        }
+        self._views: dict[str, Any] = {}
+        self._shown = pmui.Column(sizing_mode="stretch_width", margin=0)
         headings = [(name, pn.Spacer(height=0)) for name in self._makers]
         self._tabs = pmui.Tabs(*headings, sizing_mode="stretch_width", margin=0)
         self._tabs.param.watch(lambda event: self._show_view(event.new), "active")
+
+    def _make_experiment(self) -> Any:
+        self._experiment = ExperimentView(self._colouring.value)
+        return self._experiment.panel()
 
     def _make_theory(self) -> Any:
         self._theory = TheoryView()
@@ -214,6 +207,10 @@ class LivePage:
         if self._session is not None:
             self._try(lambda: self._session.intervene(make))  # pyright: ignore[reportOptionalMemberAccess]
 
+    def _colour_by(self, colouring: str) -> None:
+        if self._experiment is not None:
+            self._experiment.colour_by(colouring)
+
     def _choose(self, name: str, value: float) -> None:
         if self._session is not None:
             self._session.set(name, value)
@@ -248,10 +245,9 @@ class LivePage:
         self._show_message(_status(snapshot), self._problem or _problem(snapshot))
         self._show_sliders(snapshot)
         self._actions.update(snapshot)
-        for one in (self._agents, self._matrix, *self._curves):
-            one.update(snapshot)
-        if self._theory is not None and self._views["Theory"].visible:  # what nobody looks at costs nothing
-            self._theory.update(snapshot)
+        for name, view in (("Experiment", self._experiment), ("Theory", self._theory)):
+            if view is not None and self._views[name].visible:  # what nobody looks at costs nothing
+                view.update(snapshot)
         self._show_log(snapshot)
 
     def _show_message(self, status: str, problem: str) -> None:

@@ -67,10 +67,11 @@ def _live(laboratory: Laboratory) -> Any:
     live = LivePage(laboratory, query_of(location.search if location else ""), write)
 
     def begin() -> None:
+        if location is not None:
+            location.sync(live.tabs, {"active": "tab"})
         live.open()
         if location is not None:
             location.update_query(**address)  # pyright: ignore[reportArgumentType]
-            location.sync(live.tabs, {"active": "tab"})
         pn.state.add_periodic_callback(look, period=REFRESH)
         pn.state.on_session_destroyed(lambda _: live.close())
 

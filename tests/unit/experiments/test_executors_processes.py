@@ -79,6 +79,7 @@ def all_ended(workers: list[Any]) -> bool:
 # ---- workers that die --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(
     expected: xr.Dataset, orders: worker_sweeps.Orders, started: list[Any], tmp_path: pathlib.Path
 ) -> None:

@@ -72,7 +72,12 @@ class AgentGraph:
             HoverTool(renderers=[self._by_value, self._by_class], tooltips=shown),
             HoverTool(renderers=[edges], tooltips=[("edge", "@text")], line_policy="interp"),
         )
+        self.begin()
+
+    def begin(self) -> None:
+        """Another session: its agents find their own places."""
         self._graph: Graph | None = None
+        self._frozen: tuple[int, ...] = ()
         self._round = -1
 
     def colour_by(self, colouring: str) -> None:
@@ -95,7 +100,7 @@ class AgentGraph:
             self._edges.data = _edges(experiment.graph, self._places)
         active = experiment.schedules.active
         frozen = active.agents if isinstance(active, Absent) else ()
-        if (snapshot.round, frozen) == (self._round, getattr(self, "_frozen", ())):
+        if (snapshot.round, frozen) == (self._round, self._frozen):
             return
         self._round, self._frozen = snapshot.round, frozen
         learners = experiment.learners

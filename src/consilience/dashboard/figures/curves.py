@@ -73,6 +73,10 @@ class Curves:
             ),
             HoverTool(renderers=[marks], tooltips=[("round", "@x{0,0}"), ("intervention", "@text")]),
         )
+        self.begin()
+
+    def begin(self) -> None:
+        """Another session: what has been seen is not of this one."""
         self._seen: tuple[int, int] = (-1, -1)
 
     def update(self, snapshot: Snapshot) -> None:

@@ -28,6 +28,10 @@ class CrossMatrix:
         self.figure.add_tools(
             HoverTool(renderers=[cells], tooltips=[("agent i", "@i"), ("data of j", "@j"), ("Aₓ", "@value{0.000}")])
         )
+        self.begin()
+
+    def begin(self) -> None:
+        """Another session: what has been seen is not of this one."""
         self._round = -1
 
     def update(self, snapshot: Snapshot) -> None:
