@@ -95,8 +95,8 @@ def test_all_methods_ask_for_equally_many_gradients() -> None:
 # ---- pulls -------------------------------------------------------------------------------------------------------
 
 
-def contraction(name: str, value: float, num_rounds: int = 3) -> float:
-    """λ₂ per round, measured: agents that differ, and whose loss is flat, exchange as the method does."""
+def distances(name: str, value: float, num_rounds: int) -> np.ndarray:
+    """From consensus, round by round: agents that differ, and whose loss is flat, exchange as the method does."""
     method, config = METHODS[name], dataclasses.replace(TINY, weight_decay=0.0)
     algorithm = method.algorithm(config)
     if method.swept is not None:
@@ -108,23 +108,44 @@ def contraction(name: str, value: float, num_rounds: int = 3) -> float:
         lambda params, inputs: 0 * params["w"].sum() + jnp.zeros((len(inputs), 10), params["w"].dtype),
     )
     task = cs.tasks.load("digits", num_train=100, num_test=10)
-    seen = cs.simulate(
+    return cs.simulate(
         algorithm, model=flat, task=task, shards=cs.tasks.by_class(task, num_agents=10), graph=cs.graphs.complete(10),
         num_rounds=num_rounds, observe=("consensus_distance",), observe_every=1, dtype="float64", batch_size=1,
         **method.options(config, value),
     ).consensus_distance.values  # fmt: skip
+
+
+def contraction(name: str, value: float, num_rounds: int = 3) -> float:
+    """λ₂ per round, measured."""
+    seen = distances(name, value, num_rounds)
     factors = seen[1:] / seen[:-1]
     assert np.ptp(factors) < 1e-9  # one and the same in every round; rounding of distances after a few rounds
     return float(factors[0])
 
 
-@pytest.mark.parametrize("name", [name for name in COUPLED if name not in ("random_links", "local_sgd")])
+@pytest.mark.parametrize(
+    "name", [name for name in COUPLED if name not in ("random_links", "local_sgd", "exact_diffusion")]
+)
 def test_the_pull_is_what_differences_die_out_by(name: str) -> None:
     value = METHODS[name].values(TINY)[1]
     pull = METHODS[name].pull
     assert pull is not None
     measured = (1 - abs(contraction(name, value))) / TINY.learning_rate
     assert measured == pytest.approx(pull(TINY, value), rel=1e-9)  # double precision over three rounds
+
+
+def test_the_pull_of_exact_diffusion_is_that_of_an_oscillation() -> None:
+    """x(t + 1) = λ (2 x(t) − x(t − 1)) with λ = 1 − μ: two conjugate roots of modulus √λ."""
+    value = METHODS["exact_diffusion"].values(TINY)[1]
+    pull = METHODS["exact_diffusion"].pull
+    assert pull is not None
+    seen = distances("exact_diffusion", value, 12)
+    expected = [1.0, 1 - value]
+    while len(expected) < len(seen):
+        expected.append((1 - value) * (2 * expected[-1] - expected[-2]))
+    np.testing.assert_allclose(seen / seen[0], np.abs(expected), rtol=1e-9, atol=1e-12)
+    modulus = abs(np.roots([1, -2 * (1 - value), 1 - value]))
+    assert modulus == pytest.approx(1 - TINY.learning_rate * pull(TINY, value), rel=1e-12)
 
 
 def test_the_pull_of_random_links_is_that_of_the_mean_matrix() -> None:
@@ -181,8 +202,10 @@ def test_critical_values_are_compared_on_the_common_axis(invented: Result) -> No
         if row["method"] not in COUPLED:
             assert np.isnan(row["pull"])
             continue
-        # Between pulls ⟨A⟩ is taken to be straight in their logarithm, as it is here, up to rounding of periods.
-        assert row["pull"] == pytest.approx(20, rel=0.05 if row["method"] == "local_sgd" else 1e-9), row["method"]
+        # Between values ⟨A⟩ is taken to be straight in their logarithm, as it is here, up to the rounding of periods,
+        # and where the pull is not proportional to the value.
+        is_exact = row["method"] not in ("local_sgd", "exact_diffusion")
+        assert row["pull"] == pytest.approx(20, rel=1e-9 if is_exact else 0.05), row["method"]
         assert not row["is_below_the_grid"]
         assert row["relative"] == pytest.approx(row["pull"] / 20, rel=1e-2)  # all seeds cross where their mean does
     same = [invented.pull(name, invented.critical[name].value) for name in ("diffusive_coupling", "dgd")]
@@ -216,7 +239,7 @@ def test_the_figure_and_the_text(invented: Result, tmp_path: pathlib.Path) -> No
     figure = phase_diagram.draw(invented)
     assert len(figure.axes) == len(METHODS) + 1
     letters = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert letters == list("abcdefghijkl")
+    assert letters == list("abcdefghijklmn")
     for axes in figure.axes[:-1]:
         assert axes.get_ylim() == (0, 1)
         assert axes.get_xlabel()
