@@ -127,6 +127,7 @@ def exact_susceptibility(num_spins: int, coupling: float) -> float:
     return num_spins * float((p * magnetization**2).sum() - (p * abs(magnetization)).sum() ** 2)
 
 
+@pytest.mark.slow
 def test_exponents_of_the_critical_point():
     """Null: the exponents are those of mean field, or those of the exact laws. 2000 draws per point, seed 1."""
     sizes, couplings = (1000, 4000, 16_000, 64_000), np.linspace(0.99, 1.05, 13)

@@ -171,6 +171,7 @@ def test_shapes_that_cannot_be_ranked(predicted: np.ndarray, measured: np.ndarra
         rank_agreement(predicted, measured)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_there_is_nothing() -> None:
     """Null: predictions that have nothing to do with 10 things measured in three realizations.
 
@@ -186,6 +187,7 @@ def test_p_values_are_uniform_where_there_is_nothing() -> None:
     assert np.mean(np.array(values) <= 0.05) == pytest.approx(0.05, abs=3 * 0.011)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_correlation_of_the_population() -> None:
     """Pairs of Gaussians of correlation .6, whose Spearman's ρ is (6/π) asin(.6/2) = .58; 30 things, 100 experiments.
 

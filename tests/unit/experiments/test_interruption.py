@@ -83,6 +83,7 @@ def uninterrupted(compiled_programs: object) -> xr.Dataset:  # noqa: F811
     return interrupted_sweep.run("quench", store=None)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_where_it_stopped(uninterrupted: xr.Dataset, tmp_path: pathlib.Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log"
     with process(store, log, "quench") as first:

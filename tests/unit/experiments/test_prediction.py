@@ -239,6 +239,7 @@ def test_defaults() -> None:
     assert COUPLINGS[-1] < cs.graphs.complete(10).coupling_limit(0.005)
 
 
+@pytest.mark.slow
 def test_the_sampling_error_is_that_of_repeated_samples() -> None:
     """The jackknife of one data set against the spread of predictions over 20 of them.
 

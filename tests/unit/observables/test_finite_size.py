@@ -162,6 +162,7 @@ def test_an_exact_power_law():
     assert str(found) == "-0.4 from 100 to 800"
 
 
+@pytest.mark.slow
 def test_the_slope_is_weighted_and_its_interval_covers():
     """Null: exponent −1/4, noise that differs between sizes; 95 % intervals of 60 data sets, standard error 2.8 %."""
     spread = np.array([0.02, 0.5, 0.1, 0.02])[:, None]

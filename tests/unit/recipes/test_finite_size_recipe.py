@@ -158,6 +158,7 @@ def invented() -> Result:
     return finite_size.run(CONFIG, invent(window))
 
 
+@pytest.mark.slow
 def test_the_predicted_law_is_recovered(invented: Result) -> None:
     assert invented.exponent.value == pytest.approx(0.5, abs=1e-12)  # an exact power law, in doubles
     found = finite_size.exponents(invented)

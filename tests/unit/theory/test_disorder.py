@@ -247,6 +247,7 @@ def population_disorder(definition):
 
 
 class TestErrors:
+    @pytest.mark.slow
     @pytest.mark.parametrize("projection", ["top", "own", "all"])
     def test_are_calibrated(self, projection):
         # Null: z = (measured − true)/error has the variance of Student's t with 19 degrees of freedom, 19/17. 100 draws

@@ -120,7 +120,7 @@ def test_coupling_of_equation_2_has_its_own_limit(coupling):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("name", ["cycle", "directed"])
+@pytest.mark.parametrize("name", ["cycle", pytest.param("directed", marks=pytest.mark.slow)])
 def test_large_maps_by_arnoldi_and_the_resolvent(name, algorithm, monkeypatch):
     network, mixing = linear_network((10,) * 5, dimension=30), MIXINGS[name]
     limit = largest_learning_rate(coordinates(network), mixing, algorithm=algorithm).value

@@ -124,7 +124,7 @@ LARGE_GRAPHS = {
 
 
 @pytest.mark.parametrize("graph", LARGE_GRAPHS.values(), ids=LARGE_GRAPHS.keys())
-@pytest.mark.parametrize("state", ["random", "clustered"])
+@pytest.mark.parametrize("state", [pytest.param("random", marks=pytest.mark.slow), "clustered"])
 def test_sparse_eigenvalues_against_dense_ones(graph, state, monkeypatch):
     m, delta, _ = random_state(6, 300)
     if state == "clustered":  # around m = 0 all slopes are nearly −γ̂: eigenvalues cluster at the top, near zero
