@@ -3,9 +3,10 @@
     python benchmarks/methods.py
 
 Ten agents on MNIST, D = 1, on the complete graph (or, for methods that refuse it, on a path), and a hundred on a random
-regular graph of degree 4, eight replicas side by side. Rounds of the method and of diffusive coupling on the same graph
-alternate, and the ratio of their processor times, which other programs disturb less than the clock's, is reported: its
-median and range over repeats.
+regular graph of degree 4 and on a Barabási–Albert graph, which has as many links and a hub with 21 neighbours; eight
+replicas side by side. Rounds of the method and of diffusive coupling on the same graph alternate, and the ratio of
+their processor times, which other programs disturb less than the clock's, is reported: its median and range over
+repeats.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def main() -> None:
     graphs = {
         "N = 10": (cs.graphs.complete(10), cs.graphs.path(10)),
         "N = 100, degree 4": (cs.graphs.random_regular(100, 4, seed=0),),
+        "N = 100, hubs": (cs.graphs.barabasi_albert(100, 2, seed=0),),
     }
     lines = [f"| method | {' | '.join(f'{name}: ratio | processor ms per round and replica' for name in graphs)} |"]
     lines.append("|---" * (1 + 2 * len(graphs)) + "|")

@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ from consilience.observables import EvaluationSet, Population
 from consilience.randomness import Purpose, key
 from consilience.simulation.batching import batch_indices
 from consilience.simulation.compilation import compiled
-from consilience.simulation.exchange import EVERYBODY, Exchange, Group
+from consilience.simulation.exchange import EVERYBODY, Delivery, Exchange, Group
 from consilience.simulation.experiment import Experiment
 from consilience.simulation.inputs import Samples, Shards, agent_table, evaluation_set, training_data
 from consilience.simulation.memory import check_memory, free_bytes
@@ -266,17 +266,21 @@ class Ensemble:
         def absorbed(group: Group, inboxes: Inbox) -> Any:
             return absorb_all(replicas.algorithm, *self._members(group, state, *everybody[1:]), inboxes)
 
-        groups = self._exchange.groups
-        if len(groups) > 1:
-            together = delivery.inboxes(EVERYBODY)
-
-            def with_messages(messages: Any) -> Any:
-                return absorbed(EVERYBODY, dataclasses.replace(together, messages=messages))
-
-            # Sums are there for everybody: groups would cost copies, and gain nothing.
-            if self._has_slots or not depends(with_messages, together.messages):
-                groups = (EVERYBODY,)
+        groups = self._groups(absorbed, delivery)
         return in_order([group.agents for group in groups], [absorbed(g, delivery.inboxes(g)) for g in groups])
+
+    def _groups(self, absorbed: Callable[[Group, Inbox], Any], delivery: Delivery) -> tuple[Group, ...]:
+        """Who absorbs together: agents with about equally many neighbours, if the method reads single messages."""
+        groups = self._exchange.groups
+        if len(groups) == 1 or self._has_slots:
+            return (EVERYBODY,)
+        inboxes = delivery.inboxes(EVERYBODY)
+
+        def with_messages(messages: Any) -> Any:
+            return absorbed(EVERYBODY, dataclasses.replace(inboxes, messages=messages))
+
+        # Sums are there for everybody: groups would cost copies, and gain nothing.
+        return groups if depends(with_messages, inboxes.messages) else (EVERYBODY,)
 
     def _members(self, group: Group, state: Any, batch: Any, agents: Any, seeds: Any, turn: _Turn) -> tuple[Any, ...]:
         """What a group's agents have, know and see of that which everybody does."""
