@@ -7,6 +7,7 @@ import secrets
 import threading
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class Laboratory:
         name = secrets.token_hex(6)
         with self._lock:
             self._make_room()
-            self._sessions[name] = self._session(name, spec, record_every=record_every)
+            self._sessions[name] = session = self._session(name, spec, record_every=record_every)
+        self._remember(name, session)
         return name
 
     def find(self, name: str) -> Session:
@@ -97,12 +99,13 @@ class Laboratory:
         self._saver.join()
 
     def _session(self, name: str, spec: Mapping[str, Any], **options: Any) -> Session:
-        def remember(session: Session) -> None:
-            with self._saving:
-                self._unsaved[name] = session
-                self._saving.notify_all()
+        return Session(spec, data_dir=self.data_dir, on_change=partial(self._remember, name), **options)
 
-        return Session(spec, data_dir=self.data_dir, on_change=remember, **options)
+    def _remember(self, name: str, session: Session) -> None:
+        """Have it saved, soon."""
+        with self._saving:
+            self._unsaved[name] = session
+            self._saving.notify_all()
 
     def _save_all(self) -> None:
         while True:
@@ -113,7 +116,7 @@ class Laboratory:
                 name, session = self._unsaved.popitem()
                 self._being_saved = name
             try:
-                replace_file(self.store.path, self._path(name), to_toml(session.as_spec()).encode())
+                replace_file(self.store.path, self._path(name), to_toml(session.as_kept()).encode())
             except OSError as error:  # a full disk is no reason to stop
                 session.say(f"The session goes on, but could not be saved: {error}.")
             with self._saving:

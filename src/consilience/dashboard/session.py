@@ -200,10 +200,17 @@ class Session:
             time.sleep(0.01)
 
     def as_spec(self) -> dict[str, Any]:
-        """The session so far as a spec, for `consilience run` and `resolve_spec`."""
+        """The session so far as a spec, for `consilience run` and `resolve_spec`: of one round at least."""
+        return self._tables(least=1)
+
+    def as_kept(self) -> dict[str, Any]:
+        """The session so far, for one that is to be taken up where this one stands, be it before its first round."""
+        return self._tables(least=0)
+
+    def _tables(self, least: int) -> dict[str, Any]:
         with self._changed:
             stage, made, rounds = self._stage, list(self._made), self._round
-        run = {**self._spec.get("run", {}), "num_rounds": max(rounds, 1), "observe_every": self.record_every}
+        run = {**self._spec.get("run", {}), "num_rounds": max(rounds, least), "observe_every": self.record_every}
         if stage is not None:
             run["observe"] = [one.name for one in stage.experiment.observables]
         spec = {name: table for name, table in self._spec.items() if name != "interventions"} | {"run": run}

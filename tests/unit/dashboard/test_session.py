@@ -117,6 +117,24 @@ def test_a_session_survives_the_server(tmp_path: pathlib.Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_session_that_has_not_begun_survives_it_too(tmp_path: pathlib.Path, is_changed: bool) -> None:
+    first = Laboratory(Store(tmp_path))
+    name = first.open(SPEC, record_every=5)
+    first.find(name).wait(lambda snapshot: snapshot.status == PAUSED)
+    if is_changed:
+        first.find(name).set("coupling", 8.0)
+        first.find(name).wait(lambda snapshot: len(snapshot.marks) == 1)
+    first.close()
+
+    again = Laboratory(Store(tmp_path))
+    after = again.find(name).wait(lambda snapshot: snapshot.status == PAUSED and len(snapshot.marks) == is_changed)
+    assert after.round == 0
+    again.find(name).run(until=10)
+    again.find(name).wait(at(10))
+    again.close()
+
+
 def test_a_pause_while_a_session_is_taken_up_loses_nothing(tmp_path: pathlib.Path) -> None:
     first = Laboratory(Store(tmp_path))
     name = first.open(SPEC, record_every=5)
