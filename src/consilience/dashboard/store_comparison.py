@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from consilience.axes import ROUND
 from consilience.dashboard.run_view_figures import DRAWING, Picture, drawn, gallery
 from consilience.dashboard.store_download import File, downloads
 from consilience.dashboard.store_loading import Loading
@@ -96,12 +97,13 @@ def incomparable(found: Mapping[str, Summary], replicas: Mapping[str, Replicas])
         for label, about in found.items()
         if about.kind == "computation"
     ]
-    first = next((label for label, run in replicas.items() if run.along is not None), None)
+    first = next((label for label, run in replicas.items() if run.along is not None), next(iter(replicas), ""))
     for label, run in replicas.items() if len(replicas) > 1 else ():
-        if first is None:
-            sentences.append(f"{label} sweeps no parameter with numbers, and so has no curve.")
-        elif run.along != replicas[first].along:
+        along = replicas[first].along
+        if run.along != along:
             sentences.append(_without_common_axis(label, run, first, replicas[first]))
+        elif along is None and ROUND not in run.results.dims:
+            sentences.append(f"{label} sweeps no parameter with numbers and kept no rounds, and so has no curve.")
         elif not set(run.observables) & set(replicas[first].observables):
             measured = ", ".join(replicas[first].observables)
             sentences.append(

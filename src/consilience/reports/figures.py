@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +53,15 @@ def figures(replicas: Replicas) -> list[Drawing]:
         >>> [drawing.name for drawing in figures(Replicas.of(dataset))]
         ['loss-against-coupling', 'loss-over-rounds']
     """
-    against = overlaid({"": replicas})
-    recorded = [name for name in replicas.observables if ROUND in replicas.results[name].dims]
-    rounds = [_over_rounds(replicas, name) for name in recorded if replicas.settings]
-    return [*against, *rounds, *_matrices(replicas)]
+    alone = {"": replicas}
+    return [*_drawings(_against, alone), *_drawings(_over_rounds, alone), *_matrices(replicas)]
 
 
 def overlaid(runs: Mapping[str, Replicas]) -> list[Drawing]:
-    """Observables of several runs against the parameter that they share, in the same axes.
+    """Observables of several runs in the same axes: against the parameter that they sweep, or else over rounds.
 
     Args:
-        runs: label → replicas. A run that does not sweep the parameter of the first is left out.
+        runs: label → replicas. A run that does not sweep the parameter of the first that sweeps one is left out.
 
     Example:
         >>> variables = {"loss": ("coupling", [2.0, 1.0]), "outcome": ("coupling", ["completed", "completed"])}
@@ -72,14 +70,22 @@ def overlaid(runs: Mapping[str, Replicas]) -> list[Drawing]:
         >>> [drawing.caption for drawing in drawings]
         ['Of the population; a single seed, N = 1, so there are no bands.']
     """
-    along = next((run.along for run in runs.values() if run.along is not None), None)
-    if along is None:
-        return []
-    sharing = {name: run for name, run in runs.items() if run.along == along}
-    names = dict.fromkeys(name for run in sharing.values() for name in run.observables)
-    shared = {name: {k: run for k, run in sharing.items() if name in run.observables} for name in names}
-    drawings = [_against(name, along, having) for name, having in shared.items() if len(having) >= min(2, len(runs))]
+    return _drawings(_over_rounds if _along(runs) is None else _against, runs)
+
+
+def _drawings(
+    draw: Callable[[str, Mapping[str, Replicas]], Drawing | None], runs: Mapping[str, Replicas]
+) -> list[Drawing]:
+    """One of each observable that two of several runs have measured, if there is something to draw."""
+    names = dict.fromkeys(name for run in runs.values() for name in run.observables)
+    having = {name: {key: run for key, run in runs.items() if name in run.observables} for name in names}
+    drawings = [draw(name, having[name]) for name in names if len(having[name]) >= min(2, len(runs))]
     return [drawing for drawing in drawings if drawing is not None]
+
+
+def _along(runs: Mapping[str, Replicas]) -> str | None:
+    """The parameter that the first of the runs which sweep one does sweep."""
+    return next((run.along for run in runs.values() if run.along is not None), None)
 
 
 def symbol(parameter: str) -> str:
@@ -102,13 +108,17 @@ def plain(text: str) -> str:
     return re.sub(r"\s*\$[^$]*\$", "", text)
 
 
-def _against(name: str, along: str, runs: Mapping[str, Replicas]) -> Drawing | None:
-    curves = [curve for run_label, run in runs.items() for curve in _curves(run, name, along, run_label)]
+def _against(name: str, runs: Mapping[str, Replicas]) -> Drawing | None:
+    along = _along(runs)
+    sharing = {key: run for key, run in runs.items() if run.along == along}
+    if along is None or len(sharing) < min(2, len(runs)):
+        return None
+    curves = [curve for run_label, run in sharing.items() for curve in _curves(run, name, along, run_label)]
     if not curves:
         return None
     drawn = [curves[position] for position in _evenly(len(curves), MOST_CURVES)]
-    first = next(iter(runs.values())).results[name]
-    moment = ", at the last round" if any(ROUND in run.results[name].dims for run in runs.values()) else ""
+    first = next(iter(sharing.values())).results[name]
+    moment = ", at the last round" if any(ROUND in run.results[name].dims for run in sharing.values()) else ""
     chosen = "" if len(drawn) == len(curves) else f" {len(drawn)} of {len(curves)} curves are drawn."
     what, x_name = plain(label(first)), plain(symbol(along))
     return Drawing(
@@ -145,25 +155,32 @@ def _padded(rows: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array([[*row, *[np.nan] * (width - len(row))] for row in rows])
 
 
-def _over_rounds(run: Replicas, name: str) -> Drawing:
-    values = run.results[name].transpose(REPLICA, ROUND, ...).where(run.completed)
-    groups = run.settings
+def _over_rounds(name: str, runs: Mapping[str, Replicas]) -> Drawing | None:
+    having = {key: run for key, run in runs.items() if ROUND in run.results[name].dims}
+    settings = [(key, *setting) for key, run in having.items() for setting in run.settings]
+    if not settings or len(having) < min(2, len(runs)):
+        return None
+    is_alone = len(runs) == 1
     curves, agents = [], []
-    for position in _evenly(len(groups), _MOST_ROUNDS):
-        parameters, members = groups[position]
-        of_group = values.isel({REPLICA: members})
+    for position in _evenly(len(settings), _MOST_ROUNDS if is_alone else MOST_CURVES):
+        key, parameters, members = settings[position]
+        run = having[key]
+        values = run.results[name].transpose(REPLICA, ROUND, ...).where(run.completed)
         samples = run.over_agents(values).isel({REPLICA: members}).transpose(ROUND, REPLICA).values
-        curves.append(plots.Curve(run.setting(parameters), values[ROUND].values, samples))
-        agents.append(_of_agents(of_group))
-    what = plain(label(values))
-    per_agent = " Thin lines: each agent, averaged over seeds." if AGENT in values.dims else ""
-    chosen = f" {len(curves)} of {len(groups)} settings are drawn." if len(curves) < len(groups) else ""
+        name_of_curve = ", ".join(filter(None, [key, run.setting(parameters)]))
+        curves.append(plots.Curve(name_of_curve, values[ROUND].values, samples))
+        of_agents = _of_agents(values.isel({REPLICA: members}))
+        agents.append(of_agents if is_alone else of_agents[:, :0])  # those of several runs would hide one another
+    first = next(iter(having.values())).results[name]
+    what = plain(label(first))
+    per_agent = " Thin lines: each agent, averaged over seeds." if is_alone and AGENT in first.dims else ""
+    chosen = f" {len(curves)} of {len(settings)} settings are drawn." if len(curves) < len(settings) else ""
     return Drawing(
         name=f"{name}-over-rounds",
         title=f"{what[:1].upper()}{what[1:]} over rounds",
-        caption=f"{_mean_of(values)}; {_realizations(curves)}.{per_agent}{chosen}",
+        caption=f"{_mean_of(first)}; {_realizations(curves)}.{per_agent}{chosen}",
         alternative=f"{what} over rounds. {' '.join(_in_words(curve, 'round') for curve in curves)}",
-        figure=plots.over_rounds(curves, agents, y_label=label(values)),
+        figure=plots.over_rounds(curves, agents, y_label=label(first)),
     )
 
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import panel as pn
 import pytest
@@ -26,7 +27,7 @@ from consilience.dashboard.store_selection import Selection
 from consilience.dashboard.store_texts import message, paragraph
 from consilience.errors import InvalidSpec, UnknownName
 from consilience.experiments import Computation, compute, resolve_spec, run_sweep
-from consilience.reports import Replicas, Summary
+from consilience.reports import Replicas, Summary, overlaid
 from consilience.store import Store
 
 TITLE = "digits & <img src=x onerror=alert(1)>"
@@ -300,6 +301,27 @@ def test_what_cannot_be_compared_says_why() -> None:
     (axis,) = incomparable(sweeps, same | {"b": replicas("depth", "loss")})
     assert "b sweeps depth, and a coupling" in axis
     (measured,) = incomparable(sweeps, same | {"b": replicas("coupling", "accuracy")})
+    assert "b measured accuracy, and a loss" in measured
+
+
+def over_rounds(observable: str, *dims: str) -> Replicas:
+    sizes = {"seed": 2, "round": 3}
+    values = np.ones([sizes[name] for name in ("seed", *dims)])
+    dataset = xr.Dataset({observable: (("seed", *dims), values), "outcome": ("seed", ["completed"] * 2)})
+    return Replicas.of(dataset.assign_coords({name: range(sizes[name]) for name in ("seed", *dims)}))
+
+
+def test_runs_without_a_swept_parameter_are_compared_over_rounds() -> None:
+    sweeps = {"a": Summary("a", "sweep"), "b": Summary("b", "sweep")}
+    same = {"a": over_rounds("loss", "round"), "b": over_rounds("loss", "round")}
+    assert incomparable(sweeps, same) == []
+    assert [drawing.name for drawing in overlaid(same)] == ["loss-over-rounds"]
+    assert [line.get_label() for line in overlaid(same)[0].figure.axes[0].lines] == ["a", "b"]
+    averages = same | {"b": over_rounds("loss")}
+    assert overlaid(averages) == []
+    (rounds,) = incomparable(sweeps, averages)
+    assert "b sweeps no parameter with numbers and kept no rounds" in rounds
+    (measured,) = incomparable(sweeps, same | {"b": over_rounds("accuracy", "round")})
     assert "b measured accuracy, and a loss" in measured
 
 
