@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from consilience.dashboard.session import RUNNING, Session
+from consilience.dashboard.session import FAILED, Session
 from consilience.errors import DataError, InvalidSpec
 from consilience.experiments.spec import to_toml
 from consilience.store import Store
@@ -78,6 +78,8 @@ class Laboratory:
         if not _ID.fullmatch(name):
             raise DataError(f"{name!r} is no id of a session: they have twelve digits 0 … f. Begin a new one.")
         with self._lock:
+            if name in self._sessions and self._sessions[name].snapshot().status == FAILED:
+                del self._sessions[name]  # it may succeed now
             if name not in self._sessions:
                 spec = self._stored(name)
                 self._make_room()
@@ -86,6 +88,12 @@ class Laboratory:
                 self._sessions[name] = self._session(name, spec, record_every=every, replay_to=rounds)
             self._sessions[name] = session = self._sessions.pop(name)  # the one looked at last comes last
             return session
+
+    def look(self, name: str) -> None:
+        """Somebody looks at that session now: others are closed before it."""
+        with self._lock:
+            if name in self._sessions:
+                self._sessions[name] = self._sessions.pop(name)
 
     def close(self) -> None:
         """End all sessions. What they were is on disk."""
@@ -117,11 +125,12 @@ class Laboratory:
                 self._being_saved = name
             try:
                 replace_file(self.store.path, self._path(name), to_toml(session.as_kept()).encode())
-            except OSError as error:  # a full disk is no reason to stop
+            except Exception as error:  # a full disk, say: no reason to stop, nor to save no other session
                 session.say(f"The session goes on, but could not be saved: {error}.")
-            with self._saving:
-                self._being_saved = ""
-                self._saving.notify_all()
+            finally:
+                with self._saving:
+                    self._being_saved = ""
+                    self._saving.notify_all()
 
     def _path(self, name: str) -> Path:
         return self.store.path / "sessions" / f"{name}.toml"
@@ -138,10 +147,10 @@ class Laboratory:
             raise DataError(f"The file of session {name} cannot be read: {error}. Begin a new one.") from error
 
     def _make_room(self) -> None:
-        """Close the session that has not been looked at for longest and does not run."""
+        """Close the session that has not been looked at for longest and does nothing."""
         if len(self._sessions) < MOST_SESSIONS:
             return
-        idle = [name for name, session in self._sessions.items() if session.snapshot().status != RUNNING]
+        idle = [name for name, session in self._sessions.items() if session.snapshot().is_idle]
         if not idle:
             raise InvalidSpec(
                 f"{len(self._sessions)} sessions are running, as many as this server holds. Pause one of them."

@@ -16,7 +16,7 @@ from consilience.dashboard.figures.agents import COLOURINGS
 from consilience.dashboard.form import Form
 from consilience.dashboard.laboratory import Laboratory
 from consilience.dashboard.records import as_dataset
-from consilience.dashboard.session import DIVERGED, FAILED, PREPARING, RUNNING, Session, Snapshot
+from consilience.dashboard.session import DIVERGED, FAILED, PREPARING, RUNNING, TAKING_UP, Session, Snapshot
 from consilience.dashboard.settings import Settings, from_query, to_query
 from consilience.dashboard.sliders import ParameterSlider, coupling_limit, parameters
 from consilience.dashboard.theory import TheoryView
@@ -42,6 +42,7 @@ class LivePage:
     def __init__(self, laboratory: Laboratory, query: dict[str, str], on_address: Any) -> None:
         self._laboratory, self._on_address = laboratory, on_address
         self._session: Session | None = None
+        self._name = ""
         self._problem = ""
         self._experiment: ExperimentView | None = None
         self._theory: TheoryView | None = None
@@ -130,7 +131,7 @@ class LivePage:
         return self._theory.panel()
 
     def _show_view(self, chosen: int) -> None:
-        name = list(self._makers)[chosen]
+        name = list(self._makers)[chosen if 0 <= chosen < len(self._makers) else 0]
         if name not in self._views:
             self._views[name] = self._makers[name]()
             self._shown.append(self._views[name])
@@ -182,14 +183,14 @@ class LivePage:
         self._on_address({**to_query(settings)})
 
     def _attach(self, name: str) -> None:
-        self._session = self._laboratory.find(name)
+        self._session, self._name = self._laboratory.find(name), name
         self._on_address({"session": name})
         self._sliders = {}
 
     def _toggle(self) -> None:
         if self._session is None:
             return
-        if self._session.snapshot().status == RUNNING:
+        if self._session.snapshot().goes_on:
             self._session.pause()
         else:
             self._session.run(pace=self._pace.value)
@@ -197,10 +198,11 @@ class LivePage:
 
     def _advance_once(self) -> None:
         if self._session is not None:
-            self._session.run(until=self._session.snapshot().round + self._session.record_every)
+            until = self._session.snapshot().round + self._session.record_every
+            self._session.run(until=until, pace=self._pace.value)
 
     def _repace(self) -> None:
-        if self._session is not None and self._session.snapshot().status == RUNNING:
+        if self._session is not None and self._session.snapshot().goes_on:
             self._session.run(pace=self._pace.value)
 
     def _intervene(self, make: Make) -> None:
@@ -236,12 +238,14 @@ class LivePage:
         if self._session is None:
             self._show_message("", self._problem)
             return
+        self._laboratory.look(self._name)
         snapshot = self._session.snapshot()
-        is_running = snapshot.status == RUNNING
-        label, icon = ("Pause", "pause") if is_running else ("Run", "play_arrow")
+        label, icon = ("Pause", "pause") if snapshot.goes_on else ("Run", "play_arrow")
         if self._run.label != label:
             self._run.param.update(label=label, icon=icon)
         self._run.disabled = self._step.disabled = snapshot.status in (PREPARING, FAILED, DIVERGED)
+        if snapshot.goes_on and snapshot.pace != self._pace.value and snapshot.pace in PACES.values():
+            self._pace.value = snapshot.pace  # another tab's choice
         self._show_message(_status(snapshot), self._problem or _problem(snapshot))
         self._show_sliders(snapshot)
         self._actions.update(snapshot)
@@ -289,7 +293,7 @@ _HOW_TO_REPLAY = (
 
 def _status(snapshot: Snapshot) -> str:
     words = [snapshot.status, f"round {snapshot.round:,}"]
-    if snapshot.status == RUNNING:
+    if snapshot.status in (RUNNING, TAKING_UP):
         words.append(f"{snapshot.rounds_per_second:,.0f} rounds/s")
     if "accuracy" in snapshot.latest and np.isfinite(snapshot.latest["accuracy"]).all():
         words.append(f"mean accuracy {snapshot.latest['accuracy'].mean():.3f}")

@@ -7,7 +7,6 @@ the same numbers to the bit, because both make the same calls of `simulation.Sim
 from __future__ import annotations
 
 import dataclasses
-import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,8 +23,9 @@ from consilience.experiments.spec import as_table, build_task_and_graph
 from consilience.observables import OBSERVABLES
 from consilience.simulation import Intervention, SetParameter, Simulation, Stage, costs
 
-PREPARING, PAUSED, RUNNING, CHANGING, DIVERGED, FAILED, CLOSED = (
+PREPARING, TAKING_UP, PAUSED, RUNNING, CHANGING, DIVERGED, FAILED, CLOSED = (
     "preparing",
+    "taking up",
     "paused",
     "running",
     "changing",
@@ -37,8 +37,12 @@ PREPARING, PAUSED, RUNNING, CHANGING, DIVERGED, FAILED, CLOSED = (
 
 OBSERVED = ("accuracy", "loss", "class_accuracy", "cross_accuracy", "magnetization", "consensus_distance")
 _DIVERGED = "The parameters have grown beyond all numbers. Lower the coupling or the learning rate, and restart."
-MOST_ROUNDS = 10_000_000
-"""A session has no end of its own; what a run of it needs to know is replaced on export."""
+_TAKEN_UP = "Computing again up to round {:,}, where this session stood. What you do meanwhile is done then."
+_ENDED = "A session has {:,} rounds at most, and this one has had them. Export it, and begin a new population."
+MOST_ROUNDS = 2_000_000_000
+"""What a 32-bit number of rounds leaves: days of a small population. An export says how many there were."""
+SAVED_EVERY = 30.0
+"""Seconds between two savings of a session that runs undisturbed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,8 @@ class Snapshot:
         begun: what held in round 0, `None` while the session is being prepared.
         interventions: all so far; what held in any round follows from both.
         seed: of the run.
+        goes_on: whether it is meant to run, be it in the middle of a change.
+        pace: most rounds per second that it is meant to make; 0 for as many as it can.
     """
 
     status: str
@@ -74,6 +80,13 @@ class Snapshot:
     begun: Stage | None = None
     interventions: tuple[Intervention, ...] = ()
     seed: int = 0
+    goes_on: bool = False
+    pace: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is lost if the session is closed."""
+        return not self.goes_on and self.status in (PAUSED, DIVERGED, FAILED, CLOSED)
 
 
 class Session:
@@ -84,8 +97,10 @@ class Session:
             come. Without a number of rounds at which to stop.
         data_dir: where data sets are looked for first.
         record_every: rounds between two records, and between two looks at what people want.
-        replay_to: run at full speed to this round first, then pause: a session that is taken up again.
-        on_change: called in the session's thread after each intervention and pause; not the place to wait for a disk.
+        replay_to: run at full speed to this round first, then pause: a session that is taken up again. What people want
+            in the meantime is done then, for it is no part of its past.
+        on_change: called in the session's thread after each intervention and pause, and every half minute; not the
+            place to wait for a disk.
 
     Example:
         >>> session = Session({"task": {"name": "digits"}, "model": {"family": "mlp", "depth": 0}}, record_every=10)
@@ -117,8 +132,10 @@ class Session:
         self._status, self._message = PREPARING, "Loading data and compiling the model …"
         self._round, self._stage, self._traffic = 0, None, 0.0
         self._begun, self._seed = None, 0
-        self._until, self._pace, self._rate = replay_to, 0.0, 0.0
+        self._replay_to, self._until, self._pace, self._rate = replay_to, 0, 0.0, 0.0
         self._is_closed = self._is_over = self._has_plans = False
+        self._saved_at = time.monotonic()
+        self._counted: tuple[Stage | None, float] = None, 0.0
         self._thread = threading.Thread(target=self._work, name="live session", daemon=True)
         self._thread.start()
 
@@ -132,7 +149,7 @@ class Session:
             pace: most rounds per second; 0 for as fast as possible. Numbers do not depend on it.
         """
         with self._changed:
-            self._until, self._pace = until, pace
+            self._until, self._pace = min(until, MOST_ROUNDS), pace
             self._changed.notify_all()
 
     def pause(self) -> None:
@@ -178,7 +195,7 @@ class Session:
                 status=self._status,
                 message=self._message,
                 round=self._round,
-                rounds_per_second=self._rate if self._status == RUNNING else 0.0,
+                rounds_per_second=self._rate if self._status in (RUNNING, TAKING_UP) else 0.0,
                 stage=self._stage,
                 rounds=self._history.rounds,
                 traffic=self._history.traffic,
@@ -188,6 +205,8 @@ class Session:
                 begun=self._begun,
                 interventions=tuple(self._made),
                 seed=self._seed,
+                goes_on=not self._is_over and self._until > max(self._round, self._replay_to),
+                pace=self._pace,
             )
 
     def wait(self, condition: Callable[[Snapshot], bool], *, seconds: float = 60.0) -> Snapshot:
@@ -210,6 +229,8 @@ class Session:
     def _tables(self, least: int) -> dict[str, Any]:
         with self._changed:
             stage, made, rounds = self._stage, list(self._made), self._round
+            if rounds < self._replay_to:
+                return dict(self._spec)  # what it was, until it is that again
         run = {**self._spec.get("run", {}), "num_rounds": max(rounds, least), "observe_every": self.record_every}
         if stage is not None:
             run["observe"] = [one.name for one in stage.experiment.observables]
@@ -223,8 +244,9 @@ class Session:
             simulation, planned = self._prepared()
             while self._next_job(simulation, planned):
                 self._make_interventions(simulation, planned)
-                if self._rounds_to_go() > 0:
-                    self._advance(simulation, planned)
+                rounds = self._rounds_to_go()
+                if rounds > 0:
+                    self._advance(simulation, planned, rounds)
                 if self._rounds_to_go() == 0:
                     self._rest()
         except ConsilienceError as error:
@@ -245,20 +267,23 @@ class Session:
         values = _of_the_replica(simulation.measure())
         with self._changed:
             self._history.add(0, traffic=0.0, values=values)
-            self._stage, self._status, self._message = simulation.stage, PAUSED, ""
+            self._stage, self._message = simulation.stage, self._note
+            self._status = TAKING_UP if self._replay_to > 0 else PAUSED
             self._begun, self._seed = simulation.stage, sweep.seed_of(0)
             self._has_plans = bool(sweep.experiment.interventions)
         return simulation, list(sweep.experiment.interventions)
 
     def _rounds_to_go(self) -> int:
         with self._changed:
-            return 0 if self._is_over or self._is_closed else max(0, self._until - self._round)
+            until = max(self._until, self._replay_to)
+            return 0 if self._is_over or self._is_closed else max(0, until - self._round)
 
     def _next_job(self, simulation: Simulation, planned: list[Intervention]) -> bool:
         """Sleep until there is something to do; False if the session is closed."""
 
         def is_due() -> bool:
-            if self._is_closed or self._wanted or self._values_wanted:
+            wants = self._wanted or self._values_wanted
+            if self._is_closed or (wants and self._round >= self._replay_to):
                 return True
             return bool(self._rounds_to_go() or _due(planned, simulation.round))
 
@@ -267,48 +292,73 @@ class Session:
             return not self._is_closed
 
     def _make_interventions(self, simulation: Simulation, planned: list[Intervention]) -> None:
-        with self._changed:
-            wanted, self._wanted = self._wanted, []
-            values, self._values_wanted = self._values_wanted, {}
         due = _due(planned, simulation.round)
         planned[:] = [one for one in planned if one not in due]
-        self._has_plans = bool(planned)
-        made = [make(simulation.round) for make in wanted]
-        made += [SetParameter(simulation.round, name, value) for name, value in values.items()]
-        for intervention in (*due, *made):
+        for intervention in due:
+            self._make(simulation, lambda _, intervention=intervention: intervention)
+        with self._changed:
+            self._has_plans = bool(planned)
+            if self._round < self._replay_to:
+                return
+            wanted, self._wanted = self._wanted, []
+            values, self._values_wanted = self._values_wanted, {}
+        for make in wanted:
+            self._make(simulation, make)
+        for name, value in values.items():
+            self._make(simulation, lambda round, name=name, value=value: SetParameter(round, name, value))
+
+    def _make(self, simulation: Simulation, make: Callable[[int], Intervention]) -> None:
+        """Make an intervention, wholly or, if it is refused, not at all."""
+        refusal = ""
+        try:
+            intervention = make(simulation.round)
             self._say(CHANGING, f"{intervention} …")
-            try:
+            with simulation.all_or_nothing():
                 simulation.intervene(intervention)
                 simulation.advance(0)  # compiles, if links have changed
-            except ConsilienceError as refusal:
-                self._say(PAUSED, str(refusal))
-                continue
+        except ConsilienceError as error:
+            refusal = str(error)
+        else:
             with self._changed:
                 self._made.append(intervention)
                 self._stage, self._is_over = simulation.stage, simulation.is_over
-            self._say(PAUSED, "")
+        self._say(self._moving if self._rounds_to_go() else PAUSED, refusal or self._note)
+        if not refusal:
             self._save()
 
-    def _advance(self, simulation: Simulation, planned: list[Intervention]) -> None:
+    @property
+    def _moving(self) -> str:
+        return TAKING_UP if self._round < self._replay_to else RUNNING
+
+    @property
+    def _note(self) -> str:
+        return _TAKEN_UP.format(self._replay_to) if self._round < self._replay_to else ""
+
+    def _advance(self, simulation: Simulation, planned: list[Intervention], rounds_to_go: int) -> None:
         """Advance to the next record or planned intervention, whichever comes first."""
         start, before = time.perf_counter(), simulation.round
         marks = [one.round for one in planned if one.round > before]
         to_record = self.record_every - before % self.record_every
-        simulation.advance(min([to_record, self._rounds_to_go(), *(mark - before for mark in marks)]))
+        simulation.advance(min([to_record, rounds_to_go, *(mark - before for mark in marks)]))
         is_recorded = simulation.round % self.record_every == 0
         values = _of_the_replica(simulation.measure()) if is_recorded else {}
-        bits = _bits_per_round(simulation.stage)
+        if self._counted[0] is not simulation.stage:
+            self._counted = simulation.stage, _bits_per_round(simulation.stage)
         with self._changed:
-            self._status = RUNNING
             self._round, self._is_over = simulation.round, simulation.is_over
-            self._traffic += bits * (simulation.round - before)
+            self._status = self._moving
+            if before < self._replay_to <= self._round:
+                self._message = ""
+            self._traffic += self._counted[1] * (simulation.round - before)
             if is_recorded:
                 self._history.add(self._round, traffic=self._traffic, values=values)
             self._keep_pace(simulation.round - before, time.perf_counter() - start)
+        if time.monotonic() - self._saved_at > SAVED_EVERY:
+            self._save()
 
     def _keep_pace(self, num_rounds: int, seconds: float) -> None:
         """Wait until these rounds have taken as long as they are meant to, or somebody wants something."""
-        if self._pace > 0:
+        if self._pace > 0 and self._round > self._replay_to:
             pace, until = self._pace, self._until
             spare = num_rounds / pace - seconds
 
@@ -329,6 +379,8 @@ class Session:
                 self._message = _DIVERGED
             elif was_running:
                 self._status = PAUSED
+                if self._round >= MOST_ROUNDS:
+                    self._message = _ENDED.format(MOST_ROUNDS)
         if was_running:
             self._save()
 
@@ -337,8 +389,9 @@ class Session:
             self._status, self._message = status, message
 
     def _save(self) -> None:
-        # While plans are left, what was saved before knows more than this session has done.
-        if self._on_change is not None and not self._has_plans:
+        self._saved_at = time.monotonic()
+        # While plans or rounds are left, what was saved before knows more than this session has done.
+        if self._on_change is not None and not self._has_plans and self._round >= self._replay_to:
             self._on_change(self)
 
 
@@ -358,7 +411,6 @@ def _of_the_replica(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: value[0] for name, value in values.items()}
 
 
-@functools.lru_cache(maxsize=8)
 def _bits_per_round(stage: Stage) -> float:
     """Bits that all agents send in a round of this stage, as long as nothing but the stage decides who takes part."""
     once = dataclasses.replace(stage.experiment, num_rounds=1, interventions=())

@@ -27,7 +27,7 @@ from consilience.randomness import Purpose, key
 from consilience.simulation.batching import batch_indices
 from consilience.simulation.compilation import compiled
 from consilience.simulation.exchange import EVERYBODY, Delivery, Exchange, Group
-from consilience.simulation.experiment import Experiment
+from consilience.simulation.experiment import Experiment, state_shapes
 from consilience.simulation.inputs import Samples, Shards, agent_table, evaluation_set, training_data
 from consilience.simulation.memory import check_memory, free_bytes
 from consilience.simulation.placement import Placement, Reach
@@ -293,17 +293,7 @@ class Ensemble:
     @cached_property
     def _has_slots(self) -> bool:
         """Whether an agent's state has a place for each neighbour, and its shape depends on their number."""
-        e = self.experiment
-
-        def shapes(num_slots: int) -> Any:
-            agent = {name: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype) for name, leaf in self._agents.items()}
-            for name in ("neighbours", "neighbour_mask"):
-                agent[name] = jax.ShapeDtypeStruct((num_slots,), agent[name].dtype)
-            seed = jax.ShapeDtypeStruct((), jnp.uint32)
-            state = jax.eval_shape(self._initial_state, e.algorithm, e.params_shapes, agent, seed)
-            return [leaf.shape for leaf in jax.tree.leaves(state)]
-
-        return shapes(1) != shapes(2)
+        return state_shapes(self.experiment, 1) != state_shapes(self.experiment, 2)
 
     def _is_finite(self, replicas: Replicas, state: Any) -> jax.Array:
         """Whether all parameters of each replica are finite, on all devices, shape (replicas,)."""
@@ -369,10 +359,9 @@ class Ensemble:
                     if in_axes is None
                     else place.for_own_agents(function, in_axes, out_axes)
                 )
-                self._programs[signature] = compiled(
-                    program.lower(*arguments), large_activations=self._activations.are_large
-                )
-                self._check_memory(self._programs[signature])
+                made = compiled(program.lower(*arguments), large_activations=self._activations.are_large)
+                self._check_memory(made)
+                self._programs[signature] = made  # one that does not fit is refused every time
         self._compiled.seconds = self.compile_seconds + time.perf_counter() - start
         return self._programs[signature](*arguments)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from consilience.algorithms import LEARNER, Algorithm
+from consilience.algorithms import LEARNER, Algorithm, Context
 from consilience.errors import InvalidSpec
 from consilience.graphs import Graph, MixingMatrix, Schedules
 from consilience.models import Model, Params, parameter_shapes
@@ -91,3 +92,27 @@ def whole(name: str, value: Any, *, least: int, advice: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise InvalidSpec(f"{name}={value!r}: this is counted in whole numbers from {least}. {advice}")
     return int(value)
+
+
+def state_shapes(experiment: Experiment, num_slots: int) -> list[tuple[int, ...]]:
+    """The shapes of one agent's state, leaf by leaf, if no agent had more than so many neighbours."""
+    scalar, flag = jnp.zeros(()), jnp.asarray(True)
+
+    def start(params: Any, random_key: jax.Array) -> Any:
+        context = Context(
+            round=jnp.asarray(0),
+            agent=jnp.asarray(0),
+            role=jnp.asarray(0),
+            active=flag,
+            shard_weight=scalar,
+            degree=scalar,
+            neighbours=jnp.zeros(num_slots, jnp.int32),
+            neighbour_mask=jnp.ones(num_slots, bool),
+            key=random_key,
+            shared_key=random_key,
+            num_agents=experiment.num_agents,
+        )
+        return experiment.algorithm.init(params, context)
+
+    state = jax.eval_shape(start, experiment.params_shapes, jax.random.key(0))
+    return [leaf.shape for leaf in jax.tree.leaves(state)]

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consilience.algorithms import Algorithm, Context, check_pair
+from consilience.algorithms import Algorithm, check_pair
 from consilience.errors import IncompatiblePair, InvalidSpec, StabilityWarning, UnknownName
 from consilience.graphs import Absent, Graph
-from consilience.simulation.experiment import Experiment, whole
+from consilience.simulation.experiment import Experiment, state_shapes, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,36 +323,12 @@ def check_states(before: Stage, after: Stage) -> None:
     """
     if before.experiment.graph is after.experiment.graph:
         return
-    shapes = [jax.tree.leaves(state_shapes(stage.experiment)) for stage in (before, after)]
-    if [leaf.shape for leaf in shapes[0]] != [leaf.shape for leaf in shapes[1]]:
+    shapes = [state_shapes(each.experiment, each.experiment.graph.neighbours.num_slots) for each in (before, after)]
+    if shapes[0] != shapes[1]:
         raise IncompatiblePair(
             f"{type(before.experiment.algorithm).__name__} keeps something of every neighbour, and the change of "
             f"{before.experiment.graph.name} leaves no room, or too much, for it. Start a run on the other graph."
         )
-
-
-def state_shapes(experiment: Experiment) -> Any:
-    """Shapes of one agent's state."""
-    slots = experiment.graph.neighbours.num_slots
-    scalar, flag = jnp.zeros(()), jnp.asarray(True)
-
-    def start(params: Any, random_key: jax.Array) -> Any:
-        context = Context(
-            round=jnp.asarray(0),
-            agent=jnp.asarray(0),
-            role=jnp.asarray(0),
-            active=flag,
-            shard_weight=scalar,
-            degree=scalar,
-            neighbours=jnp.zeros(slots, jnp.int32),
-            neighbour_mask=jnp.ones(slots, bool),
-            key=random_key,
-            shared_key=random_key,
-            num_agents=experiment.num_agents,
-        )
-        return experiment.algorithm.init(params, context)
-
-    return jax.eval_shape(start, experiment.params_shapes, jax.random.key(0))
 
 
 def check_interventions(experiment: Experiment, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:

@@ -158,6 +158,16 @@ class Simulation:
                 self._state = self._initial_state()
                 self.failed_at[:] = -1
 
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is done inside is done as a whole: if any of it is refused, the population is as it was before."""
+        kept = dict(vars(self)) | {"failed_at": self.failed_at.copy(), "seconds": dict(self.seconds)}
+        try:
+            yield
+        except Exception:
+            vars(self).update(kept)
+            raise
+
     def params(self) -> Any:
         """The parameters of the learners, leaves (replicas, learners, ...)."""
         with self._working():

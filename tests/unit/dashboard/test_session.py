@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 import tomllib
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 from consilience.dashboard import laboratory as laboratories
+from consilience.dashboard import session as sessions
 from consilience.dashboard.history import History
 from consilience.dashboard.laboratory import Laboratory
-from consilience.dashboard.session import DIVERGED, FAILED, PAUSED, Session
-from consilience.errors import DataError, InvalidSpec
+from consilience.dashboard.session import DIVERGED, FAILED, PAUSED, RUNNING, TAKING_UP, Session
+from consilience.errors import DataError, InvalidSpec, NotEnoughMemory
 from consilience.experiments import resolve_spec, run_sweep
 from consilience.experiments.spec import to_toml
 from consilience.simulation import Freeze, Restart, SetEdge
+from consilience.simulation import ensemble as ensembles
 from consilience.store import Store
 
 SPEC: dict[str, Any] = {
@@ -152,6 +155,133 @@ def test_a_pause_while_a_session_is_taken_up_loses_nothing(tmp_path: pathlib.Pat
     again.find(name).wait(lambda snapshot: snapshot.status == PAUSED)
     again.close()
     assert (tmp_path / "sessions" / f"{name}.toml").read_text() == saved
+
+
+def changed_twice(directory: pathlib.Path, num_rounds: int = 600) -> tuple[str, str]:
+    """A session with a past: its id, and the file that holds it."""
+    laboratory = Laboratory(Store(directory))
+    name = laboratory.open(SPEC, record_every=5)
+    session = laboratory.find(name)
+    for round, coupling in ((20, 1.0), (400, 2.0)):
+        session.run(until=round)
+        session.wait(at(round))
+        session.set("coupling", coupling)
+        session.wait(lambda snapshot, coupling=coupling: len(snapshot.marks) == coupling)
+    session.run(until=num_rounds)
+    session.wait(at(num_rounds))
+    laboratory.close()
+    return name, (directory / "sessions" / f"{name}.toml").read_text()
+
+
+def test_what_is_wanted_while_a_session_is_taken_up_is_done_then(tmp_path: pathlib.Path) -> None:
+    name, _ = changed_twice(tmp_path)
+    again = Laboratory(Store(tmp_path))
+    session = again.find(name)
+    early = session.wait(lambda snapshot: 0 < snapshot.round < 400)
+    assert (early.status, "up to round 600" in early.message, early.goes_on) == (TAKING_UP, True, False)
+    session.set("coupling", 7.0)
+    session.run(until=620)
+    after = session.wait(at(620))
+    assert [one.round for one in after.interventions] == [20, 400, 600]
+    assert after.message == ""
+    again.close()
+
+
+def test_a_session_that_is_closed_while_it_is_taken_up_loses_nothing(tmp_path: pathlib.Path) -> None:
+    name, saved = changed_twice(tmp_path)
+    for long in (lambda snapshot: 0 < snapshot.round < 400, lambda snapshot: 400 < snapshot.round < 600):
+        again = Laboratory(Store(tmp_path))
+        again.find(name).wait(long)
+        again.close()
+        assert (tmp_path / "sessions" / f"{name}.toml").read_text() == saved
+
+
+def test_a_session_that_nobody_stops_is_saved_now_and_then(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SAVED_EVERY", 0.0)
+    laboratory = Laboratory(Store(tmp_path))
+    name = laboratory.open(SPEC, record_every=5)
+    laboratory.find(name).run()
+    path = tmp_path / "sessions" / f"{name}.toml"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and (not path.exists() or tomllib.loads(path.read_text())["run"]["num_rounds"] < 100):
+        time.sleep(0.01)
+    assert laboratory.find(name).snapshot().status == RUNNING
+    assert tomllib.loads(path.read_text())["run"]["num_rounds"] >= 100
+    laboratory.close()
+
+
+def test_a_change_that_does_not_fit_into_memory_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(SPEC, record_every=5)
+    session.run(until=10)
+    session.wait(at(10))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotEnoughMemory("too large")
+
+    with monkeypatch.context() as small:
+        small.setattr(ensembles, "check_memory", refuse)
+        for attempts in range(2):  # refused again, and not only once
+            session.intervene(lambda round: SetEdge(round, 0, 1, 0.0))
+            refused = session.wait(lambda snapshot: snapshot.message == "too large")
+            assert (refused.status, refused.marks) == (PAUSED, ()), attempts
+            session.say("")
+    assert refused.stage is not None
+    assert refused.stage.experiment.graph.adjacency[0, 1] == 1
+    session.run(until=20)
+    after = session.wait(at(20))
+    session.close()
+    untouched = Session(SPEC, record_every=5)
+    untouched.run(until=20)
+    np.testing.assert_array_equal(after.values["loss"], untouched.wait(at(20)).values["loss"])
+    untouched.close()
+
+
+def test_a_session_that_cannot_be_saved_says_so_and_others_are(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laboratory = Laboratory(Store(tmp_path))
+
+    def fail(_: Any) -> str:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(laboratories, "to_toml", fail)
+        first = laboratory.find(laboratory.open(SPEC))
+        assert "no room" in first.wait(lambda snapshot: "saved" in snapshot.message).message
+    second = laboratory.open(SPEC)
+    laboratory.find(second).wait(lambda snapshot: snapshot.status == PAUSED)
+    laboratory.close()
+    assert (tmp_path / "sessions" / f"{second}.toml").exists()
+
+
+def test_a_session_that_failed_is_tried_again_when_it_is_looked_for(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laboratory = Laboratory(Store(tmp_path))
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise DataError("no network")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sessions, "resolve_spec", offline)
+        name = laboratory.open(SPEC)
+        assert laboratory.find(name).wait(lambda snapshot: snapshot.status == FAILED).message == "no network"
+        laboratory.close()
+    again = Laboratory(Store(tmp_path))
+    assert again.find(name).wait(lambda snapshot: snapshot.status == PAUSED).message == ""
+    again.close()
+
+
+def test_a_session_has_an_end_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MOST_ROUNDS", 20)
+    session = Session(SPEC, record_every=5)
+    session.run(until=1000)
+    ended = session.wait(at(20))
+    assert "20 rounds at most" in ended.message
+    assert not ended.goes_on
+    session.close()
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "0" * 12, "", "0123456789AB", "a" * 12 + "\n"])
