@@ -158,7 +158,8 @@ def test_specs_on_pages_resolve() -> None:
 def commands(page: Path) -> Iterator[str]:
     """Command lines in console blocks, and those between backticks in the text."""
     for _, block in blocks(page, "console"):
-        yield from (line for line in block.splitlines() if line.strip())
+        lines = block.replace("\\\n", " ").splitlines()
+        yield from (line for line in lines if line.strip())
     yield from re.findall(r"`((?:consilience|make) [^`]+)`", prose(page))
 
 
@@ -172,8 +173,8 @@ def test_commands_exist(page: Path) -> None:
             assert set(arguments) <= targets, line
             continue
         if program == "pip":
-            assert arguments[:-1] == ["install"], line
-            assert arguments[-1] in {f"consilience[{extra}]" for extra in PROJECT["optional-dependencies"]}, line
+            assert arguments[:-1] == ["install", "--constraint", "constraints.txt"], line
+            assert arguments[-1] in {f".[{extra}]" for extra in PROJECT["optional-dependencies"]}, line
             continue
         assert program == "consilience", line
         if arguments[0].startswith("--"):
