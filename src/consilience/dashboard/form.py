@@ -8,7 +8,7 @@ from typing import Any
 
 import panel_material_ui as pmui
 
-from consilience.dashboard.settings import DATA_SETS, GRAPHS, METHODS, MOST_AGENTS, PARTITIONS, Settings
+from consilience.dashboard.settings import DATA_SETS, GRAPHS, LIMITS, METHODS, MODELS, PARTITIONS, Settings
 from consilience.dashboard.uploads import LARGEST
 
 _TEXTS = {
@@ -19,7 +19,7 @@ _TEXTS = {
     "model": (
         "Model",
         "mlp: the paper's perceptron. ntk_mlp: wide networks (say 256) with whole shards and squared loss, which the "
-        "kernel theory predicts.",
+        "kernel theory predicts; of your own data it learns real targets, not classes.",
     ),
     "depth": ("Depth D", "Hidden layers. Depth delays the transition."),
     "width": ("Width", "Neurons of each hidden layer."),
@@ -49,14 +49,14 @@ class Form:
         self.widgets: dict[str, Any] = {
             "data": self._select("data", list(DATA_SETS)),
             "partition": self._select("partition", list(PARTITIONS)),
-            "agents": self._number("agents", 2, MOST_AGENTS),
+            "agents": self._number("agents"),
             "graph": self._select("graph", list(GRAPHS)),
-            "model": self._select("model", ["mlp", "ntk_mlp"]),
-            "depth": self._number("depth", 0, 6),
-            "width": self._number("width", 2, 2048),
+            "model": self._select("model", list(MODELS)),
+            "depth": self._number("depth"),
+            "width": self._number("width"),
             "method": self._select("method", METHODS),
-            "batch": self._number("batch", 1, 1024),
-            "seed": self._number("seed", 0, 2**31 - 1),
+            "batch": self._number("batch"),
+            "seed": self._number("seed"),
         }
         self.uploads = {
             "data_file": self._upload("data_file", "Your data (NPZ)", ".npz"),
@@ -70,8 +70,9 @@ class Form:
             sizing_mode="stretch_width", margin=(6, 8),
         )  # fmt: skip
 
-    def _number(self, name: str, start: int, end: int) -> Any:
+    def _number(self, name: str) -> Any:
         label, help_text = _TEXTS[name]
+        start, end = LIMITS[name]
         return pmui.IntInput(
             label=label, value=getattr(self._settings, name), start=start, end=end, description=help_text, size="small",
             sizing_mode="stretch_width", margin=(6, 8),

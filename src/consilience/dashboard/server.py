@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import panel as pn
+import param
 from panel.io.server import get_server
 
 from consilience.dashboard.frame import PAGES, page
@@ -54,6 +55,30 @@ def query_of(search: str) -> dict[str, str]:
     return dict(urllib.parse.parse_qsl(search.removeprefix("?")))
 
 
+class Tab(param.Parameterized):
+    """The number of a tab in an address, which people may write there: what is no tab is not taken over.
+
+    Args:
+        tabs: whose `active` it follows, and the other way round.
+
+    Example:
+        >>> tab = Tab(pn.Tabs(("first", ""), ("second", "")))
+        >>> tab.number = 1
+        >>> tab.tabs.active
+        1
+    """
+
+    number = param.Integer(0, bounds=(0, 0))
+
+    def __init__(self, tabs: Any) -> None:
+        super().__init__()
+        self.tabs = tabs
+        self.param["number"].bounds = (0, len(tabs) - 1)
+        self.number = tabs.active
+        self.param.watch(lambda event: setattr(tabs, "active", event.new), "number")
+        tabs.param.watch(lambda event: setattr(self, "number", event.new), "active")
+
+
 def _live(laboratory: Laboratory) -> Any:
     """The live page. Its address is written, and the session looked at, once the browser has it."""
     location = pn.state.location
@@ -68,7 +93,7 @@ def _live(laboratory: Laboratory) -> Any:
 
     def begin() -> None:
         if location is not None:
-            location.sync(live.tabs, {"active": "tab"})
+            location.sync(Tab(live.tabs), {"number": "tab"})
         live.open()
         if location is not None:
             location.update_query(**address)  # pyright: ignore[reportArgumentType]
@@ -122,6 +147,7 @@ def serve(
     protected: dict[str, Any] = {} if token is None else {"basic_auth": token, "cookie_secret": secrets.token_hex(32)}
     apps: dict[str, Any] = {"live": lambda: _live(laboratory), "store": lambda: _store(store)}
     assert set(apps) == set(PAGES)
+    origins = _origins(address, port)
     try:
         server = get_server(
             apps,
@@ -132,7 +158,7 @@ def serve(
             start=False,
             verbose=False,
             index=None,
-            websocket_origin=_origins(address, port),
+            websocket_origin=[origin for origin in origins if "[" not in origin] or None,
             websocket_max_message_size=LARGEST_MESSAGE,
             **protected,
         )
@@ -141,8 +167,10 @@ def serve(
             f"Nothing can listen at {address}:{port}: {error.strerror}. Is a laboratory running there? Choose another, "
             "--port 0 for any that is free."
         ) from error
+    if any("[" in origin for origin in origins):
+        _allow(server, origins)
     if on_start is not None:
-        on_start(f"http://{address}:{server.port}/live", token)
+        on_start(f"http://{_host(address)}:{server.port}/live", token)
     try:
         server.start()
         server.io_loop.start()
@@ -152,9 +180,25 @@ def serve(
 
 def _origins(address: str, port: int) -> list[str]:
     """Pages that may talk to the server: its own only; a name that stands for all addresses allows them."""
-    if is_loopback(address):
-        return [f"127.0.0.1:{port}", f"localhost:{port}"]
-    return ["*"] if address in ("0.0.0.0", "::") else [f"{address}:{port}"]
+    if address in ("0.0.0.0", "::"):
+        return ["*"]
+    names = ("127.0.0.1", "localhost", _host(address)) if is_loopback(address) else (_host(address),)
+    return [f"{name}:{port}" for name in dict.fromkeys(names)]
+
+
+def _allow(server: Any, origins: list[str]) -> None:
+    """Let these pages talk to the server, and no others.
+
+    Bokeh takes the brackets of an IPv6 address for a mistake when it begins, and finds them in its set later.
+    """
+    allowed = server._tornado.websocket_origins
+    allowed.clear()
+    allowed.update(origins)
+
+
+def _host(address: str) -> str:
+    """An address as it stands before a port; those of IPv6 have colons of their own."""
+    return f"[{address}]" if ":" in address else address
 
 
 def _free_port(address: str) -> int:

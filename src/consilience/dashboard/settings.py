@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from consilience.algorithms import catalog
-from consilience.dashboard.uploads import path_of
-from consilience.errors import DataError, InvalidSpec, UnknownName
+from consilience.errors import DataError, IncompatiblePair, InvalidSpec, UnknownName
 from consilience.experiments.spec import WHOLE_SHARD
 from consilience.graphs import from_edges_csv
 from consilience.messages import Compressor
 from consilience.store import Store
+from consilience.tasks import from_npz
 
 DATA_SETS = {
     "digits": {},
@@ -47,7 +48,21 @@ METHODS = [
     )
 ]
 """Methods of the catalog that need no choice of parts."""
-MOST_AGENTS = 50
+MODELS = ("mlp", "ntk_mlp")
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "agents": (2, 50),
+    "depth": (0, 6),
+    "width": (2, 2048),
+    "batch": (1, 1024),
+    "seed": (0, 2**31 - 1),
+    "coupling": (0.0, 1e6),
+    "rate": (1e-9, 1e3),
+    "decay": (0.0, 1e3),
+}
+"""Field of `Settings` → its least and its largest value, in the form, in an address, and for uploads. Where these are
+whole, so are those of the field."""
+MOST_AGENTS = int(LIMITS["agents"][1])
+_UPLOAD = re.compile(r"[0-9a-f]{16}\.(csv|npz)")
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,8 @@ class Settings:
         depth: D, hidden layers.
         width: neurons of each.
         model: "mlp", or "ntk_mlp" for the wide networks of the kernel theory, which start from the same parameters and
-            learn from whole shards by the squared loss, of 1,000 training samples at most.
+            learn from whole shards by the squared loss: 1,000 training samples of a named data set, or all of an
+            upload, whose labels must be real numbers then.
         method: name in the catalog. Agents start from the same parameters where it asks for that.
         coupling: σ at the start, for methods that have one.
         rate: η, learning rate.
@@ -71,6 +87,10 @@ class Settings:
         seed: of everything random.
         graph_file: name of an upload in the place of `graph`, whose number of agents counts then.
         data_file: name of an upload in the place of `data`.
+
+    Raises:
+        UnknownName: for a data set, partition, graph, model or method that this page does not have.
+        InvalidSpec: for a number outside its `LIMITS`.
 
     Example:
         >>> Settings(agents=5, graph="cycle").to_spec()["graph"]
@@ -98,14 +118,13 @@ class Settings:
             ("data set", self.data, DATA_SETS),
             ("partition", self.partition, PARTITIONS),
             ("graph", self.graph, GRAPHS),
+            ("model of this page", self.model, MODELS),
             ("method of this page", self.method, METHODS),
         ):
             if name not in known:
                 raise UnknownName.among(what, name, known)
-        if not 2 <= self.agents <= MOST_AGENTS:
-            raise InvalidSpec(
-                f"{self.agents} agents: the page shows 2 to {MOST_AGENTS}. Use `consilience run` for more."
-            )
+        for name in LIMITS:
+            _check_number(name, getattr(self, name))
 
     def to_spec(self, store: Store | None = None) -> dict[str, Any]:
         """The tables of a spec.
@@ -114,11 +133,12 @@ class Settings:
             store: where uploads are; needed only if there are any.
 
         Raises:
-            DataError: if an upload is not there.
+            DataError: if an upload is not there, or damaged, or a graph of more agents than the page shows.
+            IncompatiblePair: if wide networks are to learn the classes of an upload.
         """
         model: dict[str, Any] = {"family": self.model, "depth": self.depth}
         return {
-            "title": f"live: {self.method} on {self.data}",
+            "title": f"live: {self.method} on {'uploaded data' if self.data_file else self.data}",
             "seed": self.seed,
             "task": self._task(store),
             "partition": {"name": self.partition, "num_agents": self._num_agents(store), **PARTITIONS[self.partition]},
@@ -130,9 +150,19 @@ class Settings:
 
     def _task(self, store: Store | None) -> dict[str, Any]:
         if self.data_file:
-            return {"file": str(uploaded(store, self.data_file)), "name": "uploaded"}
+            return self._uploaded_task(uploaded(store, self.data_file))
         wide = {"loss": "squared", "num_train": 1000} if self._is_wide else {}
         return {"name": self.data, **DATA_SETS[self.data], **wide}
+
+    def _uploaded_task(self, path: Path) -> dict[str, Any]:
+        # A spec names neither loss nor number of samples of a file: its labels decide, and all samples count.
+        if self._is_wide and from_npz(path).is_classification:
+            raise IncompatiblePair(
+                "The labels of this upload are classes, which are learned by cross-entropy, and the theory of ntk_mlp "
+                "is that of the squared loss. Bring y and y_test as real numbers, one-hot say "
+                "(np.eye(classes)[y]), with the partition iid, or choose the model mlp."
+            )
+        return {"file": str(path), "name": "uploaded"}
 
     @property
     def _is_wide(self) -> bool:
@@ -150,7 +180,8 @@ class Settings:
 
     def _num_agents(self, store: Store | None) -> int:
         if self.graph_file:
-            return from_edges_csv(uploaded(store, self.graph_file), directed=False).num_agents
+            path = uploaded(store, self.graph_file)
+            return from_edges_csv(path, directed=False, most_agents=MOST_AGENTS).num_agents
         return self.agents
 
     def _algorithm(self) -> dict[str, Any]:
@@ -159,6 +190,29 @@ class Settings:
         values |= {"coupling": self.coupling} if "coupling" in values else {}
         values |= {"weight_decay": self.decay} if "weight_decay" in values else {}
         return {"name": self.method, **values}
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Refuse what is no number, or outside the limits of the field."""
+    low, high = LIMITS[name]
+    kinds = int if isinstance(low, int) else (int, float)
+    if not isinstance(value, kinds) or not low <= value <= high:
+        raise InvalidSpec(
+            f"{name} = {value!r}: this page takes {'whole' if kinds is int else 'finite'} numbers from {low:,} to "
+            f"{high:,} here. Write {name} = {getattr(Settings, name)}, say; a spec and `consilience run` have other "
+            "limits."
+        )
+
+
+def path_of(store: Store, name: str) -> Path:
+    """Where an upload is kept.
+
+    Raises:
+        DataError: for a name that `uploads.keep` never gave.
+    """
+    if not _UPLOAD.fullmatch(name):
+        raise DataError(f"{name!r} is no file that was brought to this laboratory. Bring it again.")
+    return store.path.absolute() / "uploads" / name
 
 
 def uploaded(store: Store | None, name: str) -> Path:
@@ -179,7 +233,7 @@ def from_query(query: Mapping[str, str]) -> Settings:
     """The settings of an address, `?data=mnist&agents=5`; what is not there has its default.
 
     Raises:
-        InvalidSpec: for a value that cannot be.
+        InvalidSpec: for a value that cannot be, as `Settings`.
 
     Example:
         >>> from_query({"agents": "5", "session": "0123456789ab"}).agents

@@ -65,6 +65,9 @@ class ParameterSlider:
         >>> slider.show(0.0, limit=40.0)
         >>> slider.value
         0.0
+        >>> slider.show(1e-8)  # the handle stands at the end of the scale, and the label says what holds
+        >>> slider.widget.label, slider.value
+        ('coupling σ = 1e-08', 0.01)
     """
 
     def __init__(self, name: str, *, on_choice: Callable[[float], None]) -> None:
@@ -72,6 +75,7 @@ class ParameterSlider:
         self._on_choice = on_choice
         self._low, self._high = _RANGES.get(name, (-3.0, 2.0))
         self._shown: float | None = None
+        self._place = self._low - _ROOM
         self.widget = pmui.FloatSlider(
             start=self._low - _ROOM, end=self._high, step=0.05, value=self._low - _ROOM, show_value=False,
             tooltips=False, sizing_mode="stretch_width", size="small", margin=(4, 18, 10, 18),
@@ -100,9 +104,8 @@ class ParameterSlider:
             self.widget.param.update(marks=marks, end=self._high)
         if value != self._shown:
             self._shown = value
-            self.widget.value = (
-                self._low - _ROOM if value <= 0 else float(np.clip(np.log10(value), self._low, self._high))
-            )
+            self._place = self._low - _ROOM if value <= 0 else float(np.clip(np.log10(value), self._low, self._high))
+            self.widget.value = self._place
             self._relabel()
 
     def _marks(self, limit: float | None) -> list[dict[str, Any]]:
@@ -116,11 +119,20 @@ class ParameterSlider:
             marks.append({"value": near, "label": f"limit {limit:.3g}"})
         return [{"value": self._low - _ROOM, "label": "0"}, *marks]
 
+    @property
+    def _is_moved(self) -> bool:
+        """Whether the handle stands elsewhere than where `show` put it; the browser rounds to steps."""
+        return not math.isclose(self.widget.value, self._place, abs_tol=1e-6)
+
     def _relabel(self, *_: Any) -> None:
-        self.widget.label = f"{SYMBOLS.get(self.name, self.name.replace('_', ' '))} = {self.value:.3g}"
+        # Values beyond the ends of the scale, and below zero, are not where the handle is.
+        value = self.value if self._shown is None or self._is_moved else self._shown
+        self.widget.label = f"{SYMBOLS.get(self.name, self.name.replace('_', ' '))} = {value:.3g}"
 
     def _choose(self, event: Any) -> None:
-        if event.new is None or (self._shown is not None and math.isclose(self.value, self._shown, rel_tol=1e-3)):
+        if event.new is None or not self._is_moved:
             return
-        self._shown = self.value
+        if self._shown is not None and math.isclose(self.value, self._shown, rel_tol=1e-3):
+            return
+        self._shown, self._place = self.value, self.widget.value
         self._on_choice(self.value)

@@ -18,7 +18,10 @@ from consilience.dashboard.store_texts import code, facts, heading, message
 from consilience.reports import Summary, summaries
 from consilience.store import Store
 
-_EMPTY = "The store is empty. Run this, or any experiment of the live laboratory that you keep, then press Refresh."
+_EMPTY = (
+    "The store is empty. Run this, then press Refresh. Sessions of the live laboratory do not appear here by "
+    "themselves: export one as a spec there, and run that (consilience run session.toml)."
+)
 _TO_FILL = "consilience reproduce figure-3 --quick"
 _FILTERED = "No run passes the filters. Remove a word of the search, or choose all kinds and states."
 _SEARCHED = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import tempfile
 from pathlib import Path
 
-from consilience.errors import DataError
+from consilience.dashboard.settings import MOST_AGENTS, path_of
+from consilience.errors import ConsilienceError, DataError
 from consilience.graphs import from_edges_csv
 from consilience.store import Store
 from consilience.store.files import replace_file
@@ -16,7 +17,6 @@ LARGEST = {".csv": 2**20, ".npz": 64 * 2**20}
 """Bytes of an upload, by ending."""
 LARGEST_ARRAYS = 512 * 2**20
 """Bytes of all arrays of an NPZ file, unpacked."""
-_NAME = re.compile(r"[0-9a-f]{16}\.(csv|npz)")
 
 
 def keep(store: Store, filename: str, content: bytes) -> str:
@@ -31,7 +31,8 @@ def keep(store: Store, filename: str, content: bytes) -> str:
         The name under which `path_of` finds it.
 
     Raises:
-        DataError: for another ending, too many bytes, or a content that is no graph or no task.
+        DataError: for another ending, too many bytes, a content that is no graph or no task, or a graph of more agents
+            than the page shows. Nothing is kept then.
 
     Example:
         >>> import tempfile
@@ -39,32 +40,56 @@ def keep(store: Store, filename: str, content: bytes) -> str:
         ...     keep(Store(directory), "friends.csv", b"source,target\\n0,1\\n1,2\\n")
         '7377be25e18e2f66.csv'
     """
-    ending = Path(filename).suffix.lower()
+    shown = Path(filename).name.encode(errors="replace").decode()  # no half of a letter, which cannot be sent back
+    ending = Path(shown).suffix.lower()
     if ending not in LARGEST:
-        raise DataError(f"{Path(filename).name!r} ends in {ending!r}. Bring a graph as .csv, or data as .npz.")
+        raise DataError(f"{shown!r} ends in {ending!r}. Bring a graph as .csv, or data as .npz.")
     if len(content) > LARGEST[ending]:
         raise DataError(
-            f"{Path(filename).name} has {len(content):,} bytes, and the page takes {LARGEST[ending]:,} of a {ending} "
+            f"{shown} has {len(content):,} bytes, and the page takes {LARGEST[ending]:,} of a {ending} "
             "file. Use a spec with file = ... and `consilience run` for larger ones."
         )
+    _check(shown, ending, content)
     name = hashlib.sha256(content).hexdigest()[:16] + ending
     path = path_of(store, name)
     if not path.exists():
-        replace_file(store.path, path, content)
         try:
-            from_edges_csv(path, directed=False) if ending == ".csv" else from_npz(path, most_bytes=LARGEST_ARRAYS)
-        except DataError as error:
-            path.unlink()
-            raise DataError(str(error).replace(str(path), Path(filename).name)) from error
+            replace_file(store.path, path, content)
+        except OSError as error:
+            raise DataError(
+                f"{shown} cannot be kept in the store: {error.strerror or error}. Make room there, and bring it again."
+            ) from error
     return name
 
 
-def path_of(store: Store, name: str) -> Path:
-    """Where an upload is.
+def _check(shown: str, ending: str, content: bytes) -> None:
+    """Read a file outside the store, where nothing is that has not been read.
+
+    Args:
+        shown: what the person calls it, for messages.
+        ending: of `LARGEST`.
+        content: the bytes.
 
     Raises:
-        DataError: for a name that `keep` never gave.
+        DataError: for what is no graph or no task.
     """
-    if not _NAME.fullmatch(name):
-        raise DataError(f"{name!r} is no file that was brought to this laboratory. Bring it again.")
-    return store.path.absolute() / "uploads" / name
+    try:
+        with tempfile.TemporaryDirectory(prefix="consilience-") as directory:
+            path = Path(directory, f"upload{ending}")
+            path.write_bytes(content)
+            _read(path, shown)
+    except OSError as error:
+        raise DataError(
+            f"{shown} cannot be looked at: {error.strerror or error}. Make room in {tempfile.gettempdir()}, and bring "
+            "it again."
+        ) from error
+
+
+def _read(path: Path, shown: str) -> None:
+    try:
+        if path.suffix == ".csv":
+            from_edges_csv(path, directed=False, most_agents=MOST_AGENTS)
+        else:
+            from_npz(path, most_bytes=LARGEST_ARRAYS)
+    except ConsilienceError as error:
+        raise DataError(str(error).replace(str(path), shown).replace(path.name, shown)) from error

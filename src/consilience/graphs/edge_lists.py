@@ -17,9 +17,13 @@ from consilience.graphs.arguments import whole_number
 from consilience.graphs.graph import Graph
 
 COLUMNS = ("source", "target", "weight")
+_MOST_DIGITS = 100
+"""Characters of a label that is a number; Python reads no more than 4,300, and no message should show as many."""
 
 
-def from_edges_csv(path: str | Path, *, directed: bool, num_agents: int | None = None) -> Graph:
+def from_edges_csv(
+    path: str | Path, *, directed: bool, num_agents: int | None = None, most_agents: int | None = None
+) -> Graph:
     """The graph of an edge list: one line `source,target` or `source,target,weight` per edge.
 
     A first line that names the columns is optional, and may put them in another order. If all labels are integers, they
@@ -30,9 +34,12 @@ def from_edges_csv(path: str | Path, *, directed: bool, num_agents: int | None =
         directed: True: the target listens to the source. False: each listens to the other, and an edge is listed once,
             or in both directions with the same weight.
         num_agents: number of agents, with integer labels; needed only if some agents have no edge.
+        most_agents: number of agents above which the file is refused, before there is a matrix for them; any number
+            by default.
 
     Raises:
-        DataError: if there is no such file, or a line is malformed; the message gives its number.
+        DataError: if there is no such file, a line is malformed, which the message names by its number, or there are
+            too many agents.
 
     Example:
         >>> import pathlib, tempfile
@@ -47,6 +54,11 @@ def from_edges_csv(path: str | Path, *, directed: bool, num_agents: int | None =
     edges = list(_edges_of(path))
     labels = {label for edge in edges for label in (edge.source, edge.target)}
     number_of, size = _numbering(labels, path, num_agents)
+    if most_agents is not None and size > most_agents:
+        raise DataError(
+            f"{path} is a graph of {size:,} agents, more than the {most_agents:,} that are accepted. Keep the edges "
+            "among fewer of them."
+        )
     q = np.zeros((size, size))
     listed: dict[tuple[int, int], _Edge] = {}
     for edge in edges:
@@ -158,6 +170,12 @@ def _numbering(labels: set[str], path: Path, num_agents: int | None) -> tuple[di
             )
         return {label: number for number, label in enumerate(sorted(labels))}, len(labels)
 
+    if unreadable := [label for label in labels if len(label) > _MOST_DIGITS]:
+        raise DataError(
+            f"{path} labels an agent {unreadable[0][:_MOST_DIGITS]}…, a number of {len(unreadable[0]):,} characters, "
+            "but agents are numbered 0, 1, 2 and so on. Count from 0, or put a letter before each label to have them "
+            "sorted as names."
+        )
     number_of = {label: int(label) for label in labels}
     size = num_agents if num_agents is not None else len(set(number_of.values()))
     if outside := sorted(number for number in number_of.values() if not 0 <= number < size):

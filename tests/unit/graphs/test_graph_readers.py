@@ -132,6 +132,7 @@ def test_csv_edges_without_direction_may_be_listed_both_ways(edges):
         ("0,1,2\n1,0,3", r"line 2: the edge 1 → 0 has weight 3, but in the other direction 2 \(.*line 1\)"),
         ("1,2\n2,3", "labels an agent 3, but 3 agents are numbered 0 … 2. Count from 0"),
         ("-1,0", "labels an agent -1"),
+        ("0," + "9" * 5000, "labels an agent 9{100}…, a number of 5,000 characters"),
         ('0,1\n"0,2', "line 2: unexpected end of data"),
         (b"\xff\xfe0,1", "not text in UTF-8"),
     ],
@@ -150,3 +151,10 @@ def test_csv_refuses_wrong_numbers_of_agents(edges, tmp_path):
         graphs.from_edges_csv(edges("a,b"), directed=True, num_agents=0)
     with pytest.raises(DataError, match=r"missing\.csv cannot be read: No such file"):
         graphs.from_edges_csv(tmp_path / "missing.csv", directed=True)
+
+
+def test_csv_refuses_too_many_agents_before_there_is_a_matrix(edges):
+    assert graphs.from_edges_csv(edges("0,1\n1,2"), directed=True, most_agents=3).num_agents == 3
+    for content, options in (("0,1\n1,2", {}), ("a,b\nc,d", {}), ("0,1", {"num_agents": 10**9})):  # 8 EB
+        with pytest.raises(DataError, match="agents, more than the 2 that are accepted"):
+            graphs.from_edges_csv(edges(content), directed=True, most_agents=2, **options)

@@ -87,8 +87,8 @@ class Forecast:
     def _rule(self, stage: Stage) -> Rule:
         if any(now is not then for now, then in zip(stage.experiment.shards, self._shards, strict=True)):
             raise IncompatiblePair(
-                "Two agents have swapped their data, and the prediction is for agents that keep theirs. Swap them back "
-                "and restart, or start a new run."
+                "Two agents have swapped their data, and the prediction, which begins in round 0, is for agents that "
+                "keep theirs throughout. Begin a new population to see it again."
             )
         return rule(stage)
 
