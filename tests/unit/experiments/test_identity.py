@@ -47,6 +47,9 @@ def test_the_id_is_the_same_in_every_process_and_on_every_machine() -> None:
     assert run_id(task=task, initial_params={"layer_0": layer}) == GOLDEN
 
 
+# Every part makes another run, useful or not.
+pytestmark = pytest.mark.filterwarnings("ignore::consilience.errors.MismatchWarning")
+
 EYE = from_matrix(np.eye(tiny.NUM_AGENTS), "eye")
 
 # For each field of an experiment: arguments that change this field (and as few others as possible).
