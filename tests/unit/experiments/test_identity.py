@@ -23,7 +23,9 @@ from consilience.graphs import Bernoulli, Interpolated, Schedules, from_matrix
 from consilience.simulation import Experiment
 from consilience.store import Store
 
-pytestmark = pytest.mark.usefixtures("compiled_programs")
+# Each part makes another run, be it of use or not.
+ANY_PART = pytest.mark.filterwarnings("ignore::consilience.errors.MismatchWarning")
+pytestmark = [pytest.mark.usefixtures("compiled_programs"), ANY_PART]
 
 # The id of the experiment in the first test. If that fails, stored runs of users are no longer found: either undo what
 # changed the description of an experiment, or raise SEMANTICS (the numbers changed) and say so in the CHANGELOG.
@@ -46,9 +48,6 @@ def test_the_id_is_the_same_in_every_process_and_on_every_machine() -> None:
     layer = {"weight": np.arange(36.0).reshape(3, 3, 4) / 4, "bias": np.zeros((3, 3))}
     assert run_id(task=task, initial_params={"layer_0": layer}) == GOLDEN
 
-
-# Every part makes another run, useful or not.
-pytestmark = pytest.mark.filterwarnings("ignore::consilience.errors.MismatchWarning")
 
 EYE = from_matrix(np.eye(tiny.NUM_AGENTS), "eye")
 
