@@ -73,7 +73,12 @@ def a_page(browser: Any, size: tuple[int, int] = DESKTOP, *, complaints: list[st
     if complaints is not None:
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+
+        def fail(request: Any) -> None:
+            if request.failure != "net::ERR_ABORTED":  # what is under way when the page is left
+                complaints.append(f"failed: {request.url}, {request.failure}")
+
+        page.on("requestfailed", fail)
     return page
 
 
