@@ -35,6 +35,7 @@ bench: $(VENV)/.installed-bench $(VENV)-torch/.installed
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/single_messages.py
 	$(BIN)/python benchmarks/past_one_machine.py
 	$(BIN)/python benchmarks/runtime_model.py
 	$(BIN)/python benchmarks/live_laboratory.py

@@ -70,7 +70,11 @@ def overlaid(runs: Mapping[str, Replicas]) -> list[Drawing]:
         >>> [drawing.caption for drawing in drawings]
         ['Of the population; a single seed, N = 1, so there are no bands.']
     """
-    return _drawings(_over_rounds if _along(runs) is None else _against, runs)
+    along = _along(runs)
+    if along is None:
+        return _drawings(_over_rounds, runs)
+    sharing = {name: run for name, run in runs.items() if run.along == along}
+    return _drawings(_against, sharing) if len(sharing) >= min(2, len(runs)) else []
 
 
 def _drawings(
@@ -110,15 +114,12 @@ def plain(text: str) -> str:
 
 def _against(name: str, runs: Mapping[str, Replicas]) -> Drawing | None:
     along = _along(runs)
-    sharing = {key: run for key, run in runs.items() if run.along == along}
-    if along is None or len(sharing) < min(2, len(runs)):
-        return None
-    curves = [curve for run_label, run in sharing.items() for curve in _curves(run, name, along, run_label)]
-    if not curves:
+    curves = [curve for key, run in runs.items() for curve in _curves(run, name, along, key)] if along else []
+    if along is None or not curves:
         return None
     drawn = [curves[position] for position in _evenly(len(curves), MOST_CURVES)]
-    first = next(iter(sharing.values())).results[name]
-    moment = ", at the last round" if any(ROUND in run.results[name].dims for run in sharing.values()) else ""
+    first = next(iter(runs.values())).results[name]
+    moment = ", at the last round" if any(ROUND in run.results[name].dims for run in runs.values()) else ""
     chosen = "" if len(drawn) == len(curves) else f" {len(drawn)} of {len(curves)} curves are drawn."
     what, x_name = plain(label(first)), plain(symbol(along))
     return Drawing(

@@ -256,15 +256,15 @@ class Ensemble:
 
         per_replica = (0, 0, (None, None if self.shares_batches else 0), None, self._seed_axis, None)
         per_agent = (None, 0, (self._data_axis, 0), 0, None, _Turn(None, 0, 0))  # pyright: ignore[reportArgumentType]
-        everybody = state, batch, agents, replicas.seeds, turn
-        state, messages = self._vectorised(emit, per_replica, per_agent)(replicas.algorithm, *everybody)
+        surroundings = batch, agents, replicas.seeds, turn
+        state, messages = self._vectorised(emit, per_replica, per_agent)(replicas.algorithm, state, *surroundings)
         delivery = self._exchange.deliver(messages, round=turn.round, active=active)
         # Received messages are (agents, slots, replicas, ...); who sent them is the same for all replicas.
         inbox_axes = Inbox(mixed=0, coupled=0, messages=1, senders=None, weights=None, mask=None)  # pyright: ignore
         absorb_all = self._vectorised(absorb, (*per_replica, inbox_axes), (*per_agent, 0))
 
         def absorbed(group: Group, inboxes: Inbox) -> Any:
-            return absorb_all(replicas.algorithm, *self._members(group, state, *everybody[1:]), inboxes)
+            return absorb_all(replicas.algorithm, *self._members(group, state, *surroundings), inboxes)
 
         groups = self._groups(absorbed, delivery)
         return in_order([group.agents for group in groups], [absorbed(g, delivery.inboxes(g)) for g in groups])

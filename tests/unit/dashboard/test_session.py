@@ -138,25 +138,6 @@ def test_a_session_that_has_not_begun_survives_it_too(tmp_path: pathlib.Path, is
     again.close()
 
 
-def test_a_pause_while_a_session_is_taken_up_loses_nothing(tmp_path: pathlib.Path) -> None:
-    first = Laboratory(Store(tmp_path))
-    name = first.open(SPEC, record_every=5)
-    first.find(name).run(until=400)
-    first.find(name).wait(at(400))
-    first.find(name).set("coupling", 8.0)
-    first.find(name).run(until=410)
-    first.find(name).wait(at(410))
-    first.close()
-    saved = (tmp_path / "sessions" / f"{name}.toml").read_text()
-
-    again = Laboratory(Store(tmp_path))
-    again.find(name).wait(lambda snapshot: 0 < snapshot.round < 400)
-    again.find(name).pause()
-    again.find(name).wait(lambda snapshot: snapshot.status == PAUSED)
-    again.close()
-    assert (tmp_path / "sessions" / f"{name}.toml").read_text() == saved
-
-
 def changed_twice(directory: pathlib.Path, num_rounds: int = 600) -> tuple[str, str]:
     """A session with a past: its id, and the file that holds it."""
     laboratory = Laboratory(Store(directory))
@@ -171,6 +152,16 @@ def changed_twice(directory: pathlib.Path, num_rounds: int = 600) -> tuple[str, 
     session.wait(at(num_rounds))
     laboratory.close()
     return name, (directory / "sessions" / f"{name}.toml").read_text()
+
+
+def test_a_pause_while_a_session_is_taken_up_loses_nothing(tmp_path: pathlib.Path) -> None:
+    name, saved = changed_twice(tmp_path)
+    again = Laboratory(Store(tmp_path))
+    again.find(name).wait(lambda snapshot: 0 < snapshot.round < 400)
+    again.find(name).pause()
+    again.find(name).wait(lambda snapshot: snapshot.status == PAUSED)
+    again.close()
+    assert (tmp_path / "sessions" / f"{name}.toml").read_text() == saved
 
 
 def test_what_is_wanted_while_a_session_is_taken_up_is_done_then(tmp_path: pathlib.Path) -> None:

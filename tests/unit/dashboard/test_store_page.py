@@ -325,6 +325,12 @@ def test_runs_without_a_swept_parameter_are_compared_over_rounds() -> None:
     assert "b measured accuracy, and a loss" in measured
 
 
+def test_runs_that_do_not_sweep_what_the_first_one_does_are_left_out_of_all_figures() -> None:
+    others = {"b": replicas("depth", "accuracy"), "c": replicas("depth", "accuracy")}
+    assert overlaid({"a": replicas("coupling", "loss"), **others}) == []
+    assert [drawing.name for drawing in overlaid(others)] == ["accuracy-against-depth"]
+
+
 # ---- the address -------------------------------------------------------------------------------------------------
 
 

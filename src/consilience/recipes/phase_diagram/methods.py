@@ -101,6 +101,26 @@ def _federated(config: PhaseDiagram) -> algorithms.Algorithm:
     return algorithms.FederatedAveraging(local_steps=config.local_steps, **_common(config))
 
 
+def _by_mixing_weight(
+    label: str,
+    method: Callable[..., algorithms.Algorithm],
+    sense: str,
+    *,
+    values: Callable[[PhaseDiagram], tuple[float, ...]] = _shares,
+    pull: Callable[[PhaseDiagram, float], float] = _per_round,
+) -> Method:
+    """A method that mixes with W = (1 − μ)I + μ11ᵀ/N; by default differences shrink by μ a round."""
+    return Method(
+        label=label,
+        control="mixing weight μ",
+        algorithm=lambda config: method(**_common(config)),
+        values=values,
+        options=_partly_mixed,
+        pull=pull,
+        sense=sense,
+    )
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "diffusive_coupling": Method(
@@ -112,50 +132,24 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             pull=lambda config, coupling: coupling,
             sense="identical",
         ),
-        "dgd": Method(
-            label="DGD",
-            control="mixing weight μ",
-            algorithm=lambda config: algorithms.DGD(**_common(config)),
-            values=_shares,
-            options=_partly_mixed,
-            pull=_per_round,
-            sense="identical, at σ = μ/η",
+        "dgd": _by_mixing_weight("DGD", algorithms.DGD, "identical, at σ = μ/η"),
+        "adapt_then_combine": _by_mixing_weight(
+            "adapt then combine", algorithms.AdaptThenCombine, "to first order in ησ: gradients are mixed too"
         ),
-        "adapt_then_combine": Method(
-            label="adapt then combine",
-            control="mixing weight μ",
-            algorithm=lambda config: algorithms.AdaptThenCombine(**_common(config)),
-            values=_shares,
-            options=_partly_mixed,
-            pull=_per_round,
-            sense="to first order in ησ: gradients are mixed too",
+        "combine_then_adapt": _by_mixing_weight(
+            "combine then adapt", algorithms.CombineThenAdapt, "to first order in ησ: gradients at the mix"
         ),
-        "combine_then_adapt": Method(
-            label="combine then adapt",
-            control="mixing weight μ",
-            algorithm=lambda config: algorithms.CombineThenAdapt(**_common(config)),
-            values=_shares,
-            options=_partly_mixed,
-            pull=_per_round,
-            sense="to first order in ησ: gradients at the mix",
+        "gradient_tracking": _by_mixing_weight(
+            "gradient tracking",
+            algorithms.GradientTracking,
+            "exact for differences; every agent learns from a running mean of all gradients",
         ),
-        "gradient_tracking": Method(
-            label="gradient tracking",
-            control="mixing weight μ",
-            algorithm=lambda config: algorithms.GradientTracking(**_common(config)),
-            values=_shares,
-            options=_partly_mixed,
-            pull=_per_round,
-            sense="exact for differences; every agent learns from a running mean of all gradients",
-        ),
-        "exact_diffusion": Method(
-            label="exact diffusion",
-            control="mixing weight μ",
-            algorithm=lambda config: algorithms.ExactDiffusion(**_common(config)),
+        "exact_diffusion": _by_mixing_weight(
+            "exact diffusion",
+            algorithms.ExactDiffusion,
+            "exact for differences, which oscillate and die out by √(1 − μ) a round",
             values=lambda config: tuple(1 - (1 - share) ** 2 for share in _shares(config)),
-            options=_partly_mixed,
             pull=lambda config, weight: _per_round(config, 1 - (1 - weight) ** 0.5),
-            sense="exact for differences, which oscillate and die out by √(1 − μ) a round",
         ),
         "elastic_averaging": Method(
             label="elastic averaging",
